@@ -1,0 +1,1 @@
+"""Agents: generators of candidates and the loop of a campaign. No torch here, and no device."""

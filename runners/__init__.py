@@ -1,0 +1,1 @@
+"""Runners: compile, verify and time candidates on a device. Needs torch, triton and pydantic alone."""

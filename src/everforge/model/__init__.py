@@ -1,0 +1,1 @@
+"""The one data model: frozen pydantic records that every room exchanges. Imports pydantic alone."""

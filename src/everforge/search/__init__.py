@@ -1,0 +1,1 @@
+"""Search: pure decisions about what to try next; no effects, no clock of its own."""

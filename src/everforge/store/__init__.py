@@ -1,0 +1,1 @@
+"""Stores: where campaigns and trials are kept. One port, adapters for memory and MLflow, an outbox."""

@@ -1,0 +1,52 @@
+"""The `everforge` command: registers the subcommands and turns expected errors into one message and an exit code.
+
+Called by the console script (`everforge = everforge.cli.app:main`). A subcommand lives in a file of its own
+name, as a function of that name; it raises the errors of `everforge.errors` and never prints a traceback.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from everforge.errors import DeviceFault, EverforgeError, UsageError
+from everforge.model.verdict import ExitCode
+
+COMMANDS = ("run", "evaluate", "suite", "doctor")
+
+app = typer.Typer(
+    name="everforge",
+    help="Searches for faster kernels for a PyTorch reference, proves them, and keeps every trial.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _register_commands() -> None:
+    """Add every subcommand whose file is installed; one that is not is absent from `--help`."""
+    registered = {command.name for command in app.registered_commands}
+    for name in COMMANDS:
+        module_name = f"everforge.cli.{name}"
+        if name in registered or importlib.util.find_spec(module_name) is None:
+            continue
+        app.command(name)(getattr(importlib.import_module(module_name), name))
+
+
+def exit_code_of_error(error: EverforgeError) -> ExitCode:
+    """The exit code that says whose fault an error is: the user's, the device's, or the harness's."""
+    if isinstance(error, UsageError):
+        return ExitCode.USAGE
+    return ExitCode.DEVICE_FAULT if isinstance(error, DeviceFault) else ExitCode.HARNESS_FAULT
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ends the process with the subcommand's exit code."""
+    _register_commands()
+    try:
+        app(args=arguments)
+    except EverforgeError as error:
+        print(f"everforge: {error}", file=sys.stderr)  # noqa: T201 - the one message of an expected error
+        sys.exit(exit_code_of_error(error))

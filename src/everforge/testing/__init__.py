@@ -1,0 +1,1 @@
+"""Shipped to users: contract tests for the ports, fakes, and builders of valid records."""

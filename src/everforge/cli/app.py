@@ -1,4 +1,4 @@
-"""The `everforge` command: registers the subcommands and turns expected errors into one message and an exit code.
+"""The `everforge` command: registers the subcommands, turns expected errors into a message and an exit code.
 
 Called by the console script (`everforge = everforge.cli.app:main`). A subcommand lives in a file of its own
 name, as a function of that name; it raises the errors of `everforge.errors` and never prints a traceback.
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
+from everforge import __version__
 from everforge.errors import DeviceFault, EverforgeError, UsageError
 from everforge.model.verdict import ExitCode
 
@@ -25,7 +26,15 @@ app = typer.Typer(
 )
 
 
-def _register_commands() -> None:
+@app.callback(invoke_without_command=True)
+def everforge(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+    """Searches for faster kernels for a PyTorch reference, proves them, and keeps every trial."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def register_commands() -> None:
     """Add every subcommand whose file is installed; one that is not is absent from `--help`."""
     registered = {command.name for command in app.registered_commands}
     for name in COMMANDS:
@@ -44,9 +53,9 @@ def exit_code_of_error(error: EverforgeError) -> ExitCode:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with the subcommand's exit code."""
-    _register_commands()
+    register_commands()
     try:
         app(args=arguments)
     except EverforgeError as error:
-        print(f"everforge: {error}", file=sys.stderr)  # noqa: T201 - the one message of an expected error
+        typer.echo(f"everforge: {error}", err=True)
         sys.exit(exit_code_of_error(error))

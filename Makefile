@@ -1,0 +1,36 @@
+# The commands of this repository; .ci/run and the README call these and nothing else.
+#   make demo    one campaign on the CPU, no LLM, no key
+#   make test    every check and the whole test suite
+#   make check   ruff, mypy --strict and the lint of import directions
+#   make venv    .venv alone          PYTHON=/path/to/python3 chooses what it is made with
+#   make lock    recompile requirements/*.txt from pyproject.toml; UPGRADE=--upgrade takes the newest versions
+#   make clean   remove .venv, caches and build outputs; campaigns (.everforge/) stay
+.PHONY: demo test check venv lock clean
+
+export PYTHON
+
+demo:
+	@scripts/make-venv run
+	.venv/bin/everforge run examples/softmax-logsumexp.yaml
+
+test: check
+	.venv/bin/pytest -n 2
+
+check: venv
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+venv:
+	@scripts/make-venv dev
+
+COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header --overrides requirements/not-locked.txt $(UPGRADE)
+
+lock: venv
+	$(COMPILE) pyproject.toml requirements/torch-needs.in --extra dev --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml requirements/torch-needs.in --extra cli --extra runners \
+		--constraints requirements/dev.txt --output-file requirements/run.txt
+
+clean:
+	rm -rf .venv build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -90,6 +90,7 @@ class CampaignRecord(Record):
     task: str
     task_digest: str
     device: DeviceKind
+    spec_digest: str | None = Field(None, description="What was asked, budget and generators included")
     state: CampaignState
     stop_reason: StopReason | None = None
     detail: str = Field("", description="One sentence on why it stopped")
@@ -99,7 +100,10 @@ class CampaignRecord(Record):
     )
     trials: int = 0
     trials_by_verdict: dict[Verdict, int] = Field(default_factory=dict)
-    spend: Spend = Spend()
+    spend: Spend = Field(Spend(), description="All sittings together")
+    overhead: Spend = Field(
+        Spend(), description="Part of the spend that no trial carries: baselines, replies without code"
+    )
     notes: tuple[str, ...] = ()
     tracking_uri: str | None = None
     experiment_id: str | None = None

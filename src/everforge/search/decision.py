@@ -1,0 +1,191 @@
+"""What a campaign does next, decided from what is recorded; no effects and no clock of its own.
+
+`agents/campaign.py` calls `next_step` before every step and carries out what it says.
+
+The rules, in order:
+1. A machine that failed three trials in a row ends the campaign; a trial it failed is tried once more.
+2. A champion confirmed at the target speedup ends it; a trial that reached the target is re-measured at once.
+3. Otherwise a generator proposes: the built-in one first, then whichever has had fewest candidates judged.
+   Wall time and device time are kept back for the champion's re-measurement.
+4. With nothing left to propose or to spend, the best `faster` trial is re-measured before it is named
+   champion. If that does not confirm it the next best is tried, three in a row at most.
+"""
+
+from pydantic import Field
+
+from everforge.model.base import Record
+from everforge.model.budget import Spend
+from everforge.model.campaign import CampaignSpec, StopReason
+from everforge.model.candidate import GeneratorKind
+from everforge.model.trial import Trial
+from everforge.search.history import History, speedup_of
+
+MAX_FAILURES_IN_A_ROW = 3
+MAX_REFUTED_IN_A_ROW = 3
+# A model that five times in a row gave no code, or code already judged, is going round in circles.
+MAX_BARREN_IN_A_ROW = 5
+# The next trial is expected to cost what the dearest of the latest five did.
+ESTIMATE_WINDOW = 5
+
+
+class Propose(Record):
+    """Ask a generator for a candidate and evaluate it."""
+
+    generator: GeneratorKind
+
+
+class Retry(Record):
+    """Evaluate a candidate again that the machine failed."""
+
+    trial: Trial
+
+
+class Confirm(Record):
+    """Re-measure a `faster` trial in a fresh process, on fresh seeds and the held-out variants."""
+
+    trial: Trial
+
+
+class Stop(Record):
+    """End the campaign."""
+
+    reason: StopReason
+    detail: str
+
+
+Step = Propose | Retry | Confirm | Stop
+
+
+class Dry(Record):
+    """Why a generator gives nothing more in this sitting."""
+
+    reason: StopReason
+    detail: str
+
+
+class SearchState(Record):
+    """All a decision is made from. A sitting is one run of the loop; a resumed campaign has several."""
+
+    spec: CampaignSpec
+    trials: tuple[Trial, ...] = ()
+    spent: Spend = Spend()
+    dry: dict[GeneratorKind, Dry] = Field(default_factory=dict)
+    wasted: dict[GeneratorKind, int] = Field(
+        default_factory=dict, description="Proposals in a row that held no candidate"
+    )
+    forgiven_before: int = Field(0, description="First trial whose machine failures count")
+
+    @property
+    def history(self) -> History:
+        """What the trials say."""
+        return History(self.trials, self.forgiven_before)
+
+
+def next_step(state: SearchState) -> Step:
+    """What to do next; the same state always gives the same step."""
+    history = state.history
+    if history.failures_in_a_row() >= MAX_FAILURES_IN_A_ROW:
+        return Stop(reason=StopReason.MACHINE, detail=_machine_detail(history))
+    if (met := _target_step(state, history)) is not None:
+        return met
+    refusal = search_refusal(state)
+    pending = history.pending_retry()
+    if refusal is None and pending is not None:
+        return Retry(trial=pending)
+    generator = next_generator(state, history)
+    if refusal is None and generator is not None:
+        return Propose(generator=generator)
+    return _closing_step(state, history, refusal)
+
+
+def next_generator(state: SearchState, history: History) -> GeneratorKind | None:
+    """Whose turn it is: of those not dry, the one with fewest candidates judged; built-in before llm."""
+    live = [kind for kind in state.spec.generators if _dryness(state, history, kind) is None]
+    order = [GeneratorKind.BUILTIN, GeneratorKind.LLM, GeneratorKind.USER]
+    return min(live, key=lambda kind: (history.proposed_by(kind), order.index(kind)), default=None)
+
+
+def trial_estimate(state: SearchState) -> Spend:
+    """What the next trial is expected to cost: one trial, and the time of the dearest recent one."""
+    recent = [trial.spend for trial in state.trials if trial.spend.device_seconds > 0][-ESTIMATE_WINDOW:]
+    return Spend(
+        trials=1,
+        seconds=max((spend.seconds for spend in recent), default=0.0),
+        device_seconds=max((spend.device_seconds for spend in recent), default=0.0),
+    )
+
+
+def confirmation_estimate(state: SearchState) -> Spend:
+    """What a re-measurement is expected to cost: a trial's time, and no trial of the budget."""
+    return trial_estimate(state).model_copy(update={"trials": 0})
+
+
+def search_refusal(state: SearchState) -> str | None:
+    """Why no further candidate may be tried under the budget, or None if one may."""
+    ahead = trial_estimate(state).plus(confirmation_estimate(state))
+    return state.spec.budget.refusal(state.spent, ahead)
+
+
+def _target_step(state: SearchState, history: History) -> Step | None:
+    target = state.spec.target_speedup
+    if target is None:
+        return None
+    champion = history.champion()
+    if champion is not None and speedup_of(champion) >= target:
+        detail = f"a champion was confirmed at {speedup_of(champion):.2f}x; the target is {target:.2f}x"
+        return Stop(reason=StopReason.TARGET, detail=detail)
+    challenger = history.challenger()
+    if challenger is not None and speedup_of(challenger) >= target and _may_confirm(state, history):
+        return Confirm(trial=challenger)
+    return None
+
+
+def _closing_step(state: SearchState, history: History, refusal: str | None) -> Step:
+    stop = _stop(state, history, refusal)
+    challenger = history.challenger()
+    if challenger is None:
+        return stop
+    if _may_confirm(state, history):
+        return Confirm(trial=challenger)
+    return stop.model_copy(update={"detail": f"{stop.detail}; {_unconfirmed_detail(state, challenger)}"})
+
+
+def _may_confirm(state: SearchState, history: History) -> bool:
+    if history.refuted_in_a_row() >= MAX_REFUTED_IN_A_ROW:
+        return False
+    return state.spec.budget.refusal(state.spent, confirmation_estimate(state)) is None
+
+
+def _stop(state: SearchState, history: History, refusal: str | None) -> Stop:
+    if refusal is not None:
+        return Stop(reason=StopReason.BUDGET, detail=refusal)
+    dry = {kind: _dryness(state, history, kind) for kind in state.spec.generators}
+    detail = "; ".join(f"{kind}: {why.detail}" for kind, why in dry.items() if why is not None)
+    reasons = {why.reason for why in dry.values() if why is not None}
+    if StopReason.MACHINE in reasons and not history.judged:
+        return Stop(reason=StopReason.MACHINE, detail=detail)
+    reason = StopReason.BUDGET if StopReason.BUDGET in reasons else StopReason.EXHAUSTED
+    return Stop(reason=reason, detail=detail)
+
+
+def _dryness(state: SearchState, history: History, kind: GeneratorKind) -> Dry | None:
+    if (known := state.dry.get(kind)) is not None:
+        return known
+    barren = max(state.wasted.get(kind, 0), history.repeats_in_a_row(kind))
+    if barren < MAX_BARREN_IN_A_ROW:
+        return None
+    return Dry(reason=StopReason.EXHAUSTED, detail=f"{barren} proposals in a row brought nothing new")
+
+
+def _machine_detail(history: History) -> str:
+    last = history.trials[-1].evaluation
+    return f"the machine failed {history.failures_in_a_row()} trials in a row, the last with: {last.reason}"
+
+
+def _unconfirmed_detail(state: SearchState, challenger: Trial) -> str:
+    refusal = state.spec.budget.refusal(state.spent, confirmation_estimate(state))
+    if refusal is None:
+        return f"no trial was confirmed: {MAX_REFUTED_IN_A_ROW} re-measurements in a row did not repeat"
+    return f"trial {challenger.number} ({speedup_of(challenger):.2f}x) could not be re-measured: {refusal}"
+
+

@@ -1,0 +1,57 @@
+"""News from a campaign at work, as frozen records; `agents/campaign.py` sends them, displays show them."""
+
+from collections.abc import Callable
+
+from everforge.model.base import Record
+from everforge.model.budget import Spend
+from everforge.model.campaign import CampaignRecord, CampaignSpec
+from everforge.model.session import TaskFacts
+from everforge.model.trial import Trial
+
+
+class CampaignStarted(Record):
+    """A sitting begins; `resumed_trials` were recorded by earlier ones."""
+
+    spec: CampaignSpec
+    resumed_trials: int
+
+
+class TaskAccepted(Record):
+    """The runner loaded the task and measured its baselines."""
+
+    facts: TaskFacts
+
+
+class StageChanged(Record):
+    """What is being worked on now."""
+
+    stage: str
+    detail: str = ""
+
+
+class TrialFinished(Record):
+    """A trial was measured and recorded; `reused` if an earlier verdict on the same candidate stood in."""
+
+    trial: Trial
+    spent: Spend
+    reused: bool = False
+
+
+class Noted(Record):
+    """Something a person should know that is no trial."""
+
+    text: str
+
+
+class CampaignEnded(Record):
+    """The sitting is over; the record says why."""
+
+    record: CampaignRecord
+
+
+Event = CampaignStarted | TaskAccepted | StageChanged | TrialFinished | Noted | CampaignEnded
+Listener = Callable[[Event], None]
+
+
+def ignore(_event: Event) -> None:
+    """A listener for callers that show nothing."""

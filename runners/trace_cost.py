@@ -1,4 +1,4 @@
-"""What a traced reference must at least do, in floating-point operations and bytes; for `runners/trace.py`."""
+"""What a traced reference must at least do, in operations and bytes; `runners/trace.py` calls it."""
 
 from collections.abc import Iterator, Sequence
 from math import prod

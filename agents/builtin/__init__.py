@@ -1,0 +1,1 @@
+"""The generator that needs no LLM: plans fused kernels from the traced graph and tunes their parameters."""

@@ -1,0 +1,266 @@
+"""The plan: what `planner.py` makes of a traced graph and both emitters (C++ and Triton) turn into source.
+
+A `Plan` is an ordered list of steps with named buffers between them. Three kinds of step exist:
+
+`KernelRegion`
+    One fused kernel over a *domain*, a list of axes with run-time sizes. The first `row_axes` axes number
+    the rows, the others the columns of a row. `values` is an SSA list: a value names earlier values by
+    their position. A `Load` reads a contiguous buffer whose dimensions are the domain axes in `axes`,
+    outermost first; a domain axis that is missing there is broadcast. So over the domain (N, C, H·W):
+    `axes=(0, 1, 2)` is the full tensor, `(1,)` a value for each channel, `(2, 1)` would be a transposed
+    read. A `Reduce` folds all columns of a row into one value of the row; a `Scan` runs along the columns,
+    in order. Everything else is pointwise; a value that depends on no column is computed once for each row.
+    `Store` writes a value for each element (contiguous in domain order) or one for each row. A region with
+    neither Reduce nor Scan is pointwise: where its rows end is only a hint (loads that are constant along a
+    row can be hoisted), there may be one row of everything.
+
+`MatmulRegion`
+    product = lhs @ rhs (+ bias), then an optional pointwise `epilogue` region whose Loads of `product` are
+    the accumulators. `product` itself is stored only where `keeps_product`. An emitter that cannot fuse
+    runs torch's product and then the epilogue as a kernel of its own.
+
+`TorchStep`
+    What was not understood or not worth fusing: an ATen call, with the reason.
+
+Sizes: the plan comes from one traced variant, yet a candidate must serve other shapes of the same
+structure, so a `Size` says how to compute an extent from the shapes of buffers at run time; `literal` is
+its value when traced. Everything is float32 unless a TorchStep's buffer says otherwise; a KernelRegion
+touches float32 buffers alone.
+
+Pointwise operations (arity in parentheses) follow PyTorch for NaN and infinities: maximum and minimum give
+NaN if either operand is NaN; comparisons give 1.0 or 0.0; `where(c, a, b)` takes a where c is not 0.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+POINTWISE_ARITY = {
+    "add": 2, "sub": 2, "mul": 2, "div": 2, "maximum": 2, "minimum": 2, "pow": 2,
+    "neg": 1, "abs": 1, "reciprocal": 1, "sqrt": 1, "rsqrt": 1, "square": 1,
+    "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "tanh": 1, "erf": 1, "sigmoid": 1, "sin": 1, "cos": 1,
+    "floor": 1, "ceil": 1, "sign": 1,
+    "lt": 2, "le": 2, "gt": 2, "ge": 2, "eq": 2, "ne": 2, "where": 3, "logical_and": 2, "logical_or": 2,
+    "logical_not": 1,
+}  # fmt: skip
+"""Every operation a `Pointwise` value may name, and its number of operands."""
+
+ReduceOp = Literal["sum", "max", "min", "prod"]
+ScanOp = Literal["sum", "prod"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """An extent: the product of dimensions of buffers, times `times`, divided (exactly) by `over`."""
+
+    literal: int
+    factors: tuple[tuple[str, int], ...] = ()  # (buffer name, dimension); none of them: a constant
+    times: int = 1
+    over: int = 1
+
+    @staticmethod
+    def constant(value: int) -> "Size":
+        """An extent that does not depend on any shape."""
+        return Size(literal=value, times=value)
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A tensor between steps, contiguous. `name` is an identifier, unique in the plan."""
+
+    name: str
+    shape: tuple[Size, ...]
+    dtype: str
+    origin: Literal["input", "parameter", "buffer", "constant", "temporary"]
+    target: str | None = None  # qualified name of a parameter or buffer: `net.0.weight`
+    position: int | None = None  # which argument of forward an input is
+    values: Any = None  # a constant's elements, as nested lists
+
+
+@dataclass(frozen=True)
+class Load:
+    """Reads `buffer`; its dimensions are these domain axes, outermost first; other axes are broadcast."""
+
+    buffer: str
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A number; may be an infinity or NaN."""
+
+    number: float
+
+
+@dataclass(frozen=True)
+class ColumnCount:
+    """How many columns a row has, as a float: what a mean divides by."""
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """`op` (a key of POINTWISE_ARITY) applied to earlier values."""
+
+    op: str
+    args: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """Folds value `arg` over all columns of a row; max and min give NaN if any element is NaN."""
+
+    op: ReduceOp
+    arg: int
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Inclusive running sum or product of value `arg` along the columns of a row."""
+
+    op: ScanOp
+    arg: int
+
+
+Value = Load | Constant | ColumnCount | Pointwise | Reduce | Scan
+
+
+@dataclass(frozen=True)
+class Store:
+    """Writes value number `value` to `buffer`: per element of the domain, or once for each row."""
+
+    value: int
+    buffer: str
+    per_row: bool = False
+
+
+@dataclass(frozen=True)
+class KernelRegion:
+    """One fused kernel; see the module's docstring."""
+
+    name: str
+    domain: tuple[Size, ...]
+    row_axes: int
+    values: tuple[Value, ...]
+    stores: tuple[Store, ...]
+    fuses: tuple[str, ...] = ()  # the reference's operations in it, for the reader
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether no value depends on other elements of its row."""
+        return not any(isinstance(value, Reduce | Scan) for value in self.values)
+
+    def varies_in_row(self) -> tuple[bool, ...]:
+        """For each value, whether it differs between the columns of one row."""
+        varies: list[bool] = []
+        for value in self.values:
+            match value:
+                case Load():
+                    varies.append(any(axis >= self.row_axes for axis in value.axes))
+                case Pointwise():
+                    varies.append(any(varies[arg] for arg in value.args))
+                case _:
+                    varies.append(isinstance(value, Scan))
+        return tuple(varies)
+
+    def sweeps(self) -> tuple[int, ...]:
+        """For each value, the sweep over the row in which it can first be known.
+
+        Sweep 0 sees loads alone. A Reduce or Scan of a value of sweep s folds during s; what depends on a
+        Reduce is known from sweep s + 1 on. A Scan's running value can be used in the same sweep.
+        """
+        sweep: list[int] = []
+        for value in self.values:
+            match value:
+                case Pointwise():
+                    sweep.append(max((sweep[arg] for arg in value.args), default=0))
+                case Reduce():
+                    sweep.append(sweep[value.arg] + 1)
+                case Scan():
+                    sweep.append(sweep[value.arg])
+                case _:
+                    sweep.append(0)
+        return tuple(sweep)
+
+    def loads(self) -> Iterator[Load]:
+        """Every load, in order."""
+        return (value for value in self.values if isinstance(value, Load))
+
+
+@dataclass(frozen=True)
+class MatmulRegion:
+    """product = lhs @ rhs (+ bias), then `epilogue`.
+
+    lhs is (…, M, K). rhs is (N, K) where `rhs_transposed`, else (K, N); with `batched` both carry the same
+    leading dimension: (B, M, K) @ (B, K, N). bias is (N,). The product is (…, M, N).
+    """
+
+    name: str
+    lhs: str
+    rhs: str
+    bias: str | None
+    rhs_transposed: bool
+    batched: bool
+    product: str
+    epilogue: KernelRegion | None = None
+    keeps_product: bool = True
+    fuses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BufferArg:
+    """An argument of a TorchStep that is a buffer."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class TorchStep:
+    """An ATen call left to PyTorch: `op` such as `aten.max_pool2d.default`, and why.
+
+    Arguments are BufferArg, Size, numbers, texts, None, `{"dtype": …}`, and tuples of those. `outputs`
+    names one buffer for each tensor the call yields; None is one nobody reads.
+    """
+
+    op: str
+    args: tuple[Any, ...]
+    kwargs: tuple[tuple[str, Any], ...]
+    outputs: tuple[str | None, ...]
+    reason: str
+
+
+Step = KernelRegion | MatmulRegion | TorchStep
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps in order of execution. `results` are what forward returns, as a tensor, tuple or list."""
+
+    buffers: tuple[Buffer, ...]
+    steps: tuple[Step, ...]
+    results: tuple[str, ...]
+    structure: str
+    input_count: int
+
+    def buffer(self, name: str) -> Buffer:
+        """The buffer of that name. Raises KeyError if the plan has none."""
+        for buffer in self.buffers:
+            if buffer.name == name:
+                return buffer
+        raise KeyError(name)
+
+
+def describe(plan: Plan) -> tuple[str, ...]:
+    """One line for each step: what was fused, and what was left to PyTorch and why."""
+    return tuple(_line(step) for step in plan.steps)
+
+
+def _line(step: Step) -> str:
+    match step:
+        case KernelRegion():
+            kind = "pointwise" if step.is_pointwise else "row program"
+            return f"{step.name}: {kind} fuses {', '.join(step.fuses)}"
+        case MatmulRegion():
+            tail = f" with epilogue {', '.join(step.epilogue.fuses)}" if step.epilogue else ""
+            return f"{step.name}: matrix product {', '.join(step.fuses)}{tail}"
+        case TorchStep():
+            return f"left to PyTorch: {step.op}: {step.reason}"

@@ -187,5 +187,3 @@ def _unconfirmed_detail(state: SearchState, challenger: Trial) -> str:
     if refusal is None:
         return f"no trial was confirmed: {MAX_REFUTED_IN_A_ROW} re-measurements in a row did not repeat"
     return f"trial {challenger.number} ({speedup_of(challenger):.2f}x) could not be re-measured: {refusal}"
-
-

@@ -73,11 +73,15 @@ class History:
             if trial.purpose is purpose and trial.candidate.digest == digest and self._is_held_against(trial)
         )
 
+    def was_given_up(self, digest: str) -> bool:
+        """Whether the machine failed this candidate too often for it to be tried again."""
+        return self.attempts(digest, Purpose.SEARCH) >= MAX_ATTEMPTS
+
     def pending_retry(self) -> Trial | None:
         """The first candidate that the machine, not a verdict, stopped, and that deserves another attempt."""
         for trial in self.search_trials:
             digest = trial.candidate.digest
-            if digest not in self.judged and self.attempts(digest, Purpose.SEARCH) < MAX_ATTEMPTS:
+            if digest not in self.judged and not self.was_given_up(digest):
                 return trial
         return None
 
@@ -105,9 +109,7 @@ class History:
         """The best `faster` trial not re-measured yet that beats what the champion was confirmed at."""
         champion = self.champion()
         bar = speedup_of(champion) if champion is not None else 1.0
-        best = max(
-            self._unconfirmed(), key=lambda trial: (speedup_of(trial), -trial.number), default=None
-        )
+        best = max(self._unconfirmed(), key=lambda trial: (speedup_of(trial), -trial.number), default=None)
         return best if best is not None and speedup_of(best) > bar else None
 
     def refuted_in_a_row(self) -> int:

@@ -51,6 +51,6 @@ def is_settled(previous: CampaignRecord | None, spec: CampaignSpec) -> bool:
 
 
 def forgiven_before(previous: CampaignRecord | None, recorded_trials: int) -> int:
-    """The first trial whose machine failures count: the next one if the last sitting failed, else the first."""
+    """The first trial whose machine failures count: after a failed sitting only those still to come."""
     failed = previous is not None and previous.state is CampaignState.FAILED
     return recorded_trials if failed else 0

@@ -143,11 +143,14 @@ def _target_step(state: SearchState, history: History) -> Step | None:
 def _closing_step(state: SearchState, history: History, refusal: str | None) -> Step:
     stop = _stop(state, history, refusal)
     challenger = history.challenger()
-    if challenger is None:
-        return stop
-    if _may_confirm(state, history):
+    if challenger is not None and _may_confirm(state, history):
         return Confirm(trial=challenger)
-    return stop.model_copy(update={"detail": f"{stop.detail}; {_unconfirmed_detail(state, challenger)}"})
+    parts = [stop.detail]
+    if challenger is not None:
+        parts.append(_unconfirmed_detail(state, challenger))
+    if history.champion() is None:
+        parts.append("nothing was confirmed faster than the fastest allowed baseline")
+    return stop.model_copy(update={"detail": "; ".join(parts)})
 
 
 def _may_confirm(state: SearchState, history: History) -> bool:
@@ -185,5 +188,5 @@ def _machine_detail(history: History) -> str:
 def _unconfirmed_detail(state: SearchState, challenger: Trial) -> str:
     refusal = state.spec.budget.refusal(state.spent, confirmation_estimate(state))
     if refusal is None:
-        return f"no trial was confirmed: {MAX_REFUTED_IN_A_ROW} re-measurements in a row did not repeat"
+        return f"the latest {MAX_REFUTED_IN_A_ROW} re-measurements did not repeat the search's figures"
     return f"trial {challenger.number} ({speedup_of(challenger):.2f}x) could not be re-measured: {refusal}"

@@ -118,12 +118,15 @@ class History:
         return sum(1 for trial in recent if trial.evaluation.verdict is not Verdict.FASTER)
 
     def shown_to_generators(self) -> tuple[Trial, ...]:
-        """Search trials a generator may learn from: re-measurements hold what is held out, so they are not
-        among them, and a machine failure that a later attempt made good says nothing."""
+        """Search trials a generator may learn from: all verdicts, and one trial of each candidate given up.
+
+        Re-measurements are not among them: they hold what was measured on held-out variants.
+        """
+        latest = {trial.candidate.digest: trial for trial in self.search_trials}
         return tuple(
             trial
             for trial in self.search_trials
-            if trial.evaluation.verdict.is_final or trial.candidate.digest not in self.judged
+            if trial.evaluation.verdict.is_final or trial is latest[trial.candidate.digest]
         )
 
     def by_verdict(self) -> dict[Verdict, int]:

@@ -1,0 +1,130 @@
+"""A runner on this machine: a process of its own, with the device and without the keys.
+
+`everforge run`, `suite` and `evaluate` start one. It gets an allow-listed environment, its token on standard
+input (never in an argument, which other users could read), and is killed with its whole group at the end.
+"""
+
+import os
+import re
+import secrets
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from everforge.agents.runner_client import RunnerClient
+from everforge.errors import HarnessFault
+
+# Importing torch from a cold disk was seen to take 40 s.
+READY_S = 180.0
+# A runner that is asked to end has at most a candidate to kill.
+GRACE_S = 5.0
+LOG_LINES_SHOWN = 20
+
+_ALLOWED = re.compile(
+    r"PATH|HOME|LANG|LC_\w+|LD_LIBRARY_PATH|TMPDIR|CC|CXX|OMP_NUM_THREADS"
+    r"|(CUDA|NVIDIA|ZE|ONEAPI|SYCL|XDG|TRITON|TORCH)_\w+"
+)
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+
+
+def runner_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables a runner may see: toolchain and device, never anything that sounds like a secret."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if _ALLOWED.fullmatch(name) and not _SECRET.search(name)
+    }
+
+
+class LocalRunner(RunnerClient):
+    """A runner process and the client that talks to it."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", directory: Path, token: str) -> None:
+        super().__init__(directory / "socket", token, self._said_at_the_end)
+        self._process = process
+        self._directory = directory
+
+    @property
+    def pid(self) -> int:
+        """Process id, which is also its group's."""
+        return self._process.pid
+
+    def close(self) -> None:
+        """End the process and everything it started, and remove its directory."""
+        _end_group(self._process)
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def await_ready(self, timeout_s: float) -> None:
+        """Wait until it listens. Raises HarnessFault, with the end of its log, if it does not."""
+        if self._process.stdout is None:
+            raise HarnessFault("the runner was started without a pipe for its standard output")
+        readable, _, _ = select.select([self._process.stdout], [], [], timeout_s)
+        line = self._process.stdout.readline().strip() if readable else b""
+        if line != b"ready":
+            waited = "ended" if readable else f"was not ready after {timeout_s:g} s"
+            raise HarnessFault(f"the runner process {waited}{self._said_at_the_end()}")
+
+    def _said_at_the_end(self) -> str:
+        lines = (self._directory / "log").read_text(encoding="utf-8", errors="replace").splitlines()
+        shown = "\n  ".join(lines[-LOG_LINES_SHOWN:]) or "(nothing)"
+        status = self._process.poll()
+        ended = "still running" if status is None else f"exit status {status}"
+        return f"; its process: {ended}; its log ends:\n  {shown}"
+
+
+def start_local_runner(ready_s: float = READY_S) -> LocalRunner:
+    """Start a runner process on this machine. Raises HarnessFault if it does not come up."""
+    # Short and private: a Unix socket's path may have 107 characters, and mkdtemp's mode is 0700.
+    directory = Path(tempfile.mkdtemp(prefix="everforge-runner-"))
+    token = secrets.token_urlsafe(32)
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "everforge.runners", "--socket", str(directory / "socket")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=runner_environment(os.environ),
+            cwd=directory,
+            start_new_session=True,
+        )
+    runner = LocalRunner(process, directory, token)
+    try:
+        _send_line(process, token)
+        runner.await_ready(ready_s)
+    except BaseException:
+        runner.close()
+        raise
+    return runner
+
+
+def _send_line(process: "subprocess.Popen[bytes]", line: str) -> None:
+    """Write a line to standard input, which then stays open: its end tells the runner that we are gone."""
+    if process.stdin is None:
+        return
+    try:
+        process.stdin.write(line.encode() + b"\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        return  # it ended at once; await_ready says why
+
+
+def _end_group(process: "subprocess.Popen[bytes]") -> None:
+    """Ask the group to end, then make it."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()

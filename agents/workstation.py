@@ -1,0 +1,69 @@
+"""Everforge on one machine: wires campaigns to a local runner, a local store and this process's signals.
+
+`everforge run` and `everforge suite` use it; on a cluster the operator's Jobs do the same wiring.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from everforge.agents.campaign import Campaign, Ports
+from everforge.agents.generators import build_generators
+from everforge.agents.runner_process import start_local_runner
+from everforge.agents.runner_supply import RunnerSupply
+from everforge.agents.stop_signal import StopSignal
+from everforge.clock import SystemClock
+from everforge.model.campaign import CampaignRecord, CampaignSpec
+from everforge.model.session import EvaluationSettings
+from everforge.search.events import Listener, ignore
+from everforge.store.base import Store
+
+
+@dataclass(frozen=True)
+class Workstation:
+    """Where one machine keeps what it measures. Nothing is created before a runner accepts a task."""
+
+    state_dir: Path
+    tracking_uri: str | None = None
+    api_key_file: Path | None = None
+
+    @property
+    def champions_dir(self) -> Path:
+        """Where champions' sources are written."""
+        return self.state_dir / "champions"
+
+    def may_hold_campaigns(self) -> bool:
+        """Whether an earlier sitting may be found: a state directory, or a tracking server of its own."""
+        return self.state_dir.exists() or self.tracking_uri is not None
+
+    def open_store(self) -> Store:
+        """The store, with its outbox below the state directory. Raises StoreUnavailable."""
+        from everforge.store.local import open_store
+
+        return open_store(self.state_dir, self.tracking_uri)
+
+    def run_campaign(
+        self,
+        spec: CampaignSpec,
+        supply: RunnerSupply,
+        *,
+        listener: Listener = ignore,
+        stop: StopSignal | None = None,
+        settings: EvaluationSettings | None = None,
+    ) -> CampaignRecord:
+        """One sitting of a campaign. Raises what Campaign.run raises, and UsageError for its generators."""
+        ports = Ports(
+            supply=supply,
+            open_store=self.open_store,
+            generators=build_generators(spec, self.api_key_file),
+            clock=SystemClock(),
+            champions_dir=self.champions_dir,
+            may_resume=self.may_hold_campaigns(),
+            listener=listener,
+            stop=stop or StopSignal(),
+        )
+        return Campaign(spec, ports, settings).run()
+
+
+def local_supply() -> RunnerSupply:
+    """A supply of runner processes on this machine; use it as a context manager."""
+    return RunnerSupply(start_local_runner)

@@ -10,6 +10,7 @@ EverforgeError
 │   ├── DeviceFault       the device is missing, lost or wedged (exit 20)
 │   └── HarnessFault      Everforge's own process broke: runner gone, protocol violated (exit 21)
 └── StoreUnavailable      the tracking server cannot be reached; writes wait in the outbox
+    └── StoreRefused      the server answered, but takes no writes of this campaign; they wait as well
 """
 
 
@@ -51,3 +52,7 @@ class HarnessFault(MachineFault):
 
 class StoreUnavailable(EverforgeError):
     """The tracking server cannot be reached."""
+
+
+class StoreRefused(StoreUnavailable):
+    """The tracking server will not take this write, as when its experiment was deleted."""

@@ -1,0 +1,173 @@
+"""What a KernelOptimization may say, and the message for each way of saying it wrong."""
+
+import copy
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from everforge.model.manifest import API_VERSION, KIND, KernelOptimization
+from everforge.model.precision import Precision
+from everforge.model.task import Mode
+
+MINIMAL: dict[str, Any] = {
+    "apiVersion": API_VERSION,
+    "kind": KIND,
+    "metadata": {"name": "softmax"},
+    "spec": {"task": {"inline": "class Model: ..."}, "targets": [{"devicePool": "cpu"}]},
+}
+
+
+def with_change(path: str, value: Any) -> dict[str, Any]:
+    """The minimal manifest with one value set; `...` removes it."""
+    manifest = copy.deepcopy(MINIMAL)
+    *parents, last = path.split(".")
+    place = manifest
+    for name in parents:
+        place = place.setdefault(name, {})
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return manifest
+
+
+def test_minimal_manifest_gets_the_documented_defaults() -> None:
+    spec = KernelOptimization.model_validate(MINIMAL).spec
+    assert [variant.name for variant in spec.variants] == ["default"]
+    assert (spec.precision, spec.task.mode, spec.generators) == (Precision.FP32, Mode.EVAL, ["builtin"])
+    assert (spec.budget.trials, spec.suspend, spec.priority) == (40, False, 0)
+
+
+def test_manifest_is_camel_case_outside_and_snake_case_inside() -> None:
+    manifest = KernelOptimization.model_validate(with_change("spec.budget", {"deviceSeconds": 60}))
+    assert manifest.spec.budget.device_seconds == 60
+    assert manifest.model_dump(by_alias=True)["spec"]["budget"]["deviceSeconds"] == 60
+
+
+WRONG = {
+    "unknown field": ("spec.precison", "bf16", "spec.precison", "Extra inputs are not permitted"),
+    "other version": ("apiVersion", "everforge.dev/v1", "apiVersion", "everforge.dev/v1alpha1"),
+    "other kind": ("kind", "Deployment", "kind", "KernelOptimization"),
+    "no name": ("metadata.name", ..., "metadata.name", "Field required"),
+    "name with capitals": ("metadata.name", "Softmax", "metadata.name", "should match pattern"),
+    "name too long for its children": ("metadata.name", "x" * 41, "metadata.name", "at most 40 characters"),
+    "no task": ("spec.task", ..., "spec.task", "Field required"),
+    "no source": (
+        "spec.task",
+        {},
+        "spec.task",
+        "exactly one of inline, configMap, git, oci must be set, got 0",
+    ),
+    "two sources": (
+        "spec.task",
+        {"inline": "x", "oci": "r@sha256:" + "0" * 64},
+        "spec.task",
+        "exactly one of inline, configMap, git, oci must be set, got 2",
+    ),
+    "tag instead of digest": (
+        "spec.task",
+        {"oci": "kernels:latest"},
+        "spec.task.oci",
+        "should match pattern",
+    ),
+    "branch instead of commit": (
+        "spec.task",
+        {"git": {"url": "file:///kernels", "commit": "main", "path": "task.py"}},
+        "spec.task.git.commit",
+        "should match pattern",
+    ),
+    "no target": ("spec.targets", [], "spec.targets", "at least 1 item"),
+    "target twice": (
+        "spec.targets",
+        [{"devicePool": "cpu"}, {"devicePool": "cpu"}],
+        "spec",
+        "targets must not repeat a name",
+    ),
+    "speedup as a number": (
+        "spec.targets",
+        [{"devicePool": "cpu", "targetSpeedup": 1.5}],
+        "spec.targets.0.targetSpeedup",
+        "valid string",
+    ),
+    "no variant": ("spec.variants", [], "spec.variants", "at least 1 item"),
+    "variant twice": (
+        "spec.variants",
+        [{"name": "a"}, {"name": "a"}],
+        "spec",
+        "variants must not repeat a name",
+    ),
+    "every variant held out": (
+        "spec.variants",
+        [{"name": "a", "heldOut": True}],
+        "spec",
+        "at least one variant must not be heldOut",
+    ),
+    "weight of zero": (
+        "spec.variants",
+        [{"name": "a", "weight": 0}],
+        "spec.variants.0.weight",
+        "greater than or equal",
+    ),
+    "unknown precision": ("spec.precision", "fp8", "spec.precision", "'fp32', 'tf32', 'fp16' or 'bf16'"),
+    "unknown generator": ("spec.generators", ["gpt"], "spec.generators.0", "'builtin' or 'llm'"),
+    "generator twice": (
+        "spec.generators",
+        ["builtin", "builtin"],
+        "spec",
+        "generators must not repeat a name",
+    ),
+    "llm without a model": ("spec.generators", ["llm"], "spec", "llm.model must be set"),
+    "negative trials": ("spec.budget", {"trials": -1}, "spec.budget.trials", "greater than or equal to 1"),
+    "negative tokens": ("spec.budget", {"tokens": -1}, "spec.budget.tokens", "greater than or equal to 0"),
+    "negative dollars": ("spec.budget", {"dollars": "-1"}, "spec.budget.dollars", "should match pattern"),
+}
+
+
+@pytest.mark.parametrize(("path", "value", "place", "message"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_manifest_names_the_field_and_what_would_be_right(
+    path: str, value: Any, place: str, message: str
+) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        KernelOptimization.model_validate(with_change(path, value))
+    (error,) = refusal.value.errors()
+    assert ".".join(map(str, error["loc"])) == place
+    assert message in error["msg"]
+
+
+def test_inline_task_is_at_most_64_kib() -> None:
+    fitting = with_change("spec.task", {"inline": "x" * 65536})
+    assert KernelOptimization.model_validate(fitting).spec.task.inline is not None
+    with pytest.raises(ValidationError, match="at most 65536 characters"):
+        KernelOptimization.model_validate(with_change("spec.task", {"inline": "x" * 65537}))
+
+
+def test_budget_reaches_the_campaign_with_dollars_as_a_number() -> None:
+    manifest = KernelOptimization.model_validate(with_change("spec.budget", {"trials": 7, "dollars": "1.25"}))
+    budget = manifest.spec.budget.resolved()
+    assert (budget.trials, budget.dollars, budget.tokens) == (7, 1.25, None)
+
+
+def test_variant_reaches_the_runner_with_its_constants_and_weight() -> None:
+    variants = [
+        {"name": "decode", "constants": {"batch_size": 1}, "weight": 3},
+        {"name": "odd", "heldOut": True},
+    ]
+    manifest = KernelOptimization.model_validate(with_change("spec.variants", variants))
+    decode, odd = (variant.resolved() for variant in manifest.spec.variants)
+    assert (decode.constants, decode.weight, decode.held_out) == ({"batch_size": 1}, 3.0, False)
+    assert (odd.constants, odd.weight, odd.held_out) == ({}, 1.0, True)
+
+
+def test_constant_keeps_its_type() -> None:
+    constants = {"flag": True, "count": 1, "scale": 1.0, "name": "1"}
+    manifest = KernelOptimization.model_validate(
+        with_change("spec.variants", [{"name": "a", "constants": constants}])
+    )
+    kept = manifest.spec.variants[0].constants
+    assert {name: type(value) for name, value in kept.items()} == {
+        "flag": bool,
+        "count": int,
+        "scale": float,
+        "name": str,
+    }

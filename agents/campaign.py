@@ -76,8 +76,8 @@ class Campaign:
         """
         store = self._ports.open_store() if self._ports.may_resume else None
         previous = store.campaign(self._spec.campaign_id) if store is not None else None
-        if previous is not None and is_settled(previous, self._spec):
-            self._ports.listener(CampaignEnded(record=previous))
+        if store is not None and previous is not None and is_settled(previous, self._spec):
+            self._tell_end(previous, store.trials(self._spec.campaign_id))
             return previous
         try:
             facts = self._open_session()
@@ -110,7 +110,8 @@ class Campaign:
                 detail = f"{kept} trials are kept; the same command again resumes from them"
                 return self._finish(Stop(reason=StopReason.INTERRUPTED, detail=detail))
             except MachineFault as fault:
-                return self._finish(Stop(reason=StopReason.MACHINE, detail=str(fault)))
+                blamed = _blamed(fault)
+                return self._finish(Stop(reason=StopReason.MACHINE, detail=str(fault), fault=blamed))
 
     def _carry_out(self, step: Propose | Retry | Confirm) -> None:
         if not self._session.is_open:
@@ -188,7 +189,7 @@ class Campaign:
         return Evaluation(
             verdict=Verdict.INFRA_ERROR,
             reason=str(fault),
-            fault=Fault.DEVICE if isinstance(fault, DeviceFault) else Fault.HARNESS,
+            fault=_blamed(fault),
             environment=self._facts.environment,
             task_digest=self._spec.task.digest,
             candidate_digest=candidate.digest,
@@ -259,8 +260,13 @@ class Campaign:
             self._note(f"{waiting} writes wait for the tracking server; the next run sends them")
         record = self._record(state, champion, stop)
         self._store.record_campaign(record)
-        self._ports.listener(CampaignEnded(record=record))
+        self._tell_end(record, self._state.trials)
         return record
+
+    def _tell_end(self, record: CampaignRecord, trials: tuple[Trial, ...]) -> None:
+        champion_id = record.champion.trial_id if record.champion is not None else None
+        champion_trial = next((trial for trial in trials if trial.trial_id == champion_id), None)
+        self._ports.listener(CampaignEnded(record=record, champion_trial=champion_trial))
 
     def _publish(self, champion: Champion) -> Champion:
         trial = next(trial for trial in self._state.trials if trial.trial_id == champion.trial_id)
@@ -284,8 +290,7 @@ class Campaign:
             tracking=self._tracking,
             notes=self._notes,
             champion=champion,
-            reason=stop.reason if stop else None,
-            detail=stop.detail if stop else "",
+            stop=stop,
         )
 
     def _context(self) -> SearchContext:
@@ -325,3 +330,7 @@ class Campaign:
 
     def _on_progress(self, progress: Progress) -> None:
         self._ports.listener(StageChanged(stage=progress.stage, detail=progress.detail))
+
+
+def _blamed(fault: MachineFault) -> Fault:
+    return Fault.DEVICE if isinstance(fault, DeviceFault) else Fault.HARNESS

@@ -12,7 +12,7 @@ from everforge.model.evaluation import SCHEMA_VERSION
 from everforge.model.interval import Interval
 from everforge.model.session import TaskFacts
 from everforge.model.task import TaskSpec
-from everforge.model.verdict import Verdict
+from everforge.model.verdict import Fault, Verdict
 
 
 class CampaignState(StrEnum):
@@ -94,6 +94,7 @@ class CampaignRecord(Record):
     state: CampaignState
     stop_reason: StopReason | None = None
     detail: str = Field("", description="One sentence on why it stopped")
+    fault: Fault | None = Field(None, description="Who is to blame where the machine kept failing")
     champion: Champion | None = None
     baselines_us: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="Variant to baseline to median time"

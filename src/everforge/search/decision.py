@@ -18,6 +18,7 @@ from everforge.model.budget import Spend
 from everforge.model.campaign import CampaignSpec, StopReason
 from everforge.model.candidate import GeneratorKind
 from everforge.model.trial import Trial
+from everforge.model.verdict import Fault
 from everforge.search.history import History, speedup_of
 
 MAX_FAILURES_IN_A_ROW = 3
@@ -47,10 +48,11 @@ class Confirm(Record):
 
 
 class Stop(Record):
-    """End the campaign."""
+    """End the campaign; `fault` says whose it is where the machine kept failing."""
 
     reason: StopReason
     detail: str
+    fault: Fault | None = None
 
 
 Step = Propose | Retry | Confirm | Stop
@@ -85,7 +87,7 @@ def next_step(state: SearchState) -> Step:
     """What to do next; the same state always gives the same step."""
     history = state.history
     if history.failures_in_a_row() >= MAX_FAILURES_IN_A_ROW:
-        return Stop(reason=StopReason.MACHINE, detail=_machine_detail(history))
+        return _machine_stop(history)
     if (met := _target_step(state, history)) is not None:
         return met
     refusal = search_refusal(state)
@@ -166,7 +168,7 @@ def _stop(state: SearchState, history: History, refusal: str | None) -> Stop:
     detail = "; ".join(f"{kind}: {why.detail}" for kind, why in dry.items() if why is not None)
     reasons = {why.reason for why in dry.values() if why is not None}
     if StopReason.MACHINE in reasons and not history.judged:
-        return Stop(reason=StopReason.MACHINE, detail=detail)
+        return Stop(reason=StopReason.MACHINE, detail=detail, fault=Fault.HARNESS)
     reason = StopReason.BUDGET if StopReason.BUDGET in reasons else StopReason.EXHAUSTED
     return Stop(reason=reason, detail=detail)
 
@@ -180,9 +182,10 @@ def _dryness(state: SearchState, history: History, kind: GeneratorKind) -> Dry |
     return Dry(reason=StopReason.EXHAUSTED, detail=f"{barren} proposals in a row brought nothing new")
 
 
-def _machine_detail(history: History) -> str:
+def _machine_stop(history: History) -> Stop:
     last = history.trials[-1].evaluation
-    return f"the machine failed {history.failures_in_a_row()} trials in a row, the last with: {last.reason}"
+    detail = f"the machine failed {history.failures_in_a_row()} trials in a row, the last with: {last.reason}"
+    return Stop(reason=StopReason.MACHINE, detail=detail, fault=last.fault)
 
 
 def _unconfirmed_detail(state: SearchState, challenger: Trial) -> str:

@@ -44,9 +44,10 @@ class Noted(Record):
 
 
 class CampaignEnded(Record):
-    """The sitting is over; the record says why."""
+    """The sitting is over; the record says why, the champion's trial what was measured of it."""
 
     record: CampaignRecord
+    champion_trial: Trial | None = None
 
 
 Event = CampaignStarted | TaskAccepted | StageChanged | TrialFinished | Noted | CampaignEnded

@@ -11,11 +11,11 @@ from everforge.model.campaign import (
     CampaignSpec,
     CampaignState,
     Champion,
-    StopReason,
     baselines_of,
 )
 from everforge.model.session import TaskFacts
 from everforge.model.trial import Trial
+from everforge.search.decision import Stop
 from everforge.search.history import History
 from everforge.search.lifecycle import spec_digest
 from everforge.store.base import Tracking
@@ -51,8 +51,7 @@ def campaign_record(
     tracking: Tracking,
     notes: tuple[str, ...] = (),
     champion: Champion | None = None,
-    reason: StopReason | None = None,
-    detail: str = "",
+    stop: Stop | None = None,
 ) -> CampaignRecord:
     """The record of where a campaign stands."""
     by_verdict = history.by_verdict()
@@ -64,8 +63,9 @@ def campaign_record(
         device=spec.device,
         spec_digest=spec_digest(spec),
         state=state,
-        stop_reason=reason,
-        detail=detail,
+        stop_reason=stop.reason if stop else None,
+        detail=stop.detail if stop else "",
+        fault=stop.fault if stop else None,
         champion=champion,
         baselines_us=baselines_of(facts),
         trials=sum(by_verdict.values()),

@@ -1,0 +1,21 @@
+"""Log-sum-exp over a softmax along wide rows: two row reductions that a compiler runs as several passes."""
+
+import torch
+from torch import nn
+
+batch_size = 512
+dim = 16384
+
+
+class Model(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (batch_size, dim) float32 -> (batch_size,) float32."""
+        return torch.logsumexp(torch.softmax(x, dim=1), dim=1)
+
+
+def get_inputs() -> list[torch.Tensor]:
+    return [torch.randn(batch_size, dim)]
+
+
+def get_init_inputs() -> list[object]:
+    return []

@@ -1,0 +1,47 @@
+"""The runner's command: `python -m everforge.runners --socket PATH`.
+
+Reads the client's token from the first line of standard input, prints `ready` once it listens, and ends when
+standard input closes. Started by `agents/runner_process.py`.
+"""
+
+import argparse
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from everforge.runners.server import RunnerServer, Workshop
+
+
+def _log(text: str) -> None:
+    sys.stderr.write(text.rstrip("\n") + "\n")
+    sys.stderr.flush()
+
+
+def main() -> None:
+    """Serve until standard input closes."""
+    parser = argparse.ArgumentParser(prog="python -m everforge.runners", description=__doc__)
+    parser.add_argument("--socket", type=Path, required=True, help="Unix socket to listen on")
+    arguments = parser.parse_args()
+    token = sys.stdin.readline().strip()
+    if not token:
+        parser.error("the first line of standard input must be the client's token")
+    with tempfile.TemporaryDirectory(prefix="everforge-") as root:
+        # Workers' users must be able to reach their own directories below; its listing stays closed.
+        Path(root).chmod(0o711)
+        workshop = Workshop(Path(root))
+        server = RunnerServer(arguments.socket, token, workshop, _log)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        try:
+            sys.stdin.read()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            server.shutdown()
+            workshop.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Starts the zygote and spawns workers from it; the parent's half of `zygote.py`. Used by sessions."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from everforge.errors import HarnessFault
+from everforge.runners import jail
+from everforge.runners.channel import Channel, ChannelClosed, ChannelTimeout
+from everforge.runners.worker_handle import Worker, read_line
+from everforge.runners.zygote import OUTPUT_FILE
+
+# Importing torch took 2 to 8 s on the machines seen; a cold disk may need several times that.
+_START_TIMEOUT_S = 120.0
+_SPAWN_TIMEOUT_S = 30.0
+
+# What a device's own libraries need to be found and told which device to use; nothing here is a secret.
+_PASSED_ON = (
+    "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "ONEAPI_DEVICE_SELECTOR",
+    "ZE_AFFINITY_MASK", "CXX", "CC", "OMP_NUM_THREADS", "TRITON_INTERPRET",
+)  # fmt: skip
+
+
+class Nursery:
+    """A running zygote. Workers get a directory, an environment and, unless trusted, a jail of their own."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._spawned = 0
+        self._channel, theirs = Channel.pair()
+        trial = root / "probe"
+        trial.mkdir(parents=True, exist_ok=True)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "everforge.runners.zygote", str(theirs.fileno()), str(trial)],
+            pass_fds=(theirs.fileno(),),
+            env=child_environment(root),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        theirs.close()
+        try:
+            message, _ = self._channel.receive(_START_TIMEOUT_S)
+        except (ChannelClosed, ChannelTimeout) as error:
+            self.close()
+            raise HarnessFault(f"the runner's warm process did not start: {error}") from error
+        self.layers = tuple(message["layers"])
+
+    def close(self) -> None:
+        """End the zygote and, through it, every worker."""
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+
+    @contextmanager
+    def worker(self, limits: jail.Limits | None) -> Iterator[Worker]:
+        """A fresh process, ended on exit with all it started. Without limits it is trusted and not jailed."""
+        directory = Path(tempfile.mkdtemp(prefix="worker-", dir=self._root))
+        worker = None
+        try:
+            worker = self._spawn(directory, limits)
+            yield worker
+        finally:
+            if worker is not None:
+                worker.end()
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _spawn(self, directory: Path, limits: jail.Limits | None) -> Worker:
+        self._spawned += 1
+        # A user id of its own for each of 1000 consecutive jails: none can signal or trace another.
+        uid = jail.FIRST_UID + self._spawned % 1000
+        if limits is not None and "uid" in self.layers:
+            os.chown(directory, uid, uid)
+        channel, theirs = Channel.pair()
+        status_end, status = os.pipe()
+        try:
+            message = {
+                "directory": str(directory),
+                "environment": child_environment(directory),
+                "cell": None if limits is None else self._cell(limits, uid),
+            }
+            self._channel.send(message, (theirs.fileno(), status))
+        except ChannelClosed as error:
+            raise HarnessFault("the runner's warm process is gone") from error
+        finally:
+            _close(theirs, status)
+        layers = () if limits is None else self.layers
+        return Worker(channel, status_end, directory / OUTPUT_FILE, _first_pid(status_end), layers)
+
+    def _cell(self, limits: jail.Limits, uid: int) -> dict[str, Any]:
+        return {
+            "limits": vars(limits),
+            "uid": uid,
+            "layers": self.layers,
+            "visible": jail.visible_paths(),
+        }
+
+
+def child_environment(directory: Path) -> dict[str, str]:
+    """The whole environment of a child: where programs and libraries are, and its own directory for the rest."""
+    tools = str(Path(sys.prefix) / "bin")
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return environment | {
+        "PATH": f"{tools}:{os.environ.get('PATH', '/usr/local/bin:/usr/bin:/bin')}",
+        "LANG": "C.UTF-8",
+        "HOME": str(directory),
+        "TMPDIR": str(directory),
+        "TORCH_EXTENSIONS_DIR": str(directory / "extensions"),
+        "TORCHINDUCTOR_CACHE_DIR": str(directory / "inductor"),
+        "TRITON_CACHE_DIR": str(directory / "triton"),
+        # One user id has no name in /etc/passwd; torch and getpass ask for one.
+        "USER": "everforge",
+        "LOGNAME": "everforge",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def _close(connection: socket.socket, descriptor: int) -> None:
+    connection.close()
+    os.close(descriptor)
+
+
+def _first_pid(status_end: int) -> int:
+    """The host's pid of the new worker's init."""
+    line = read_line(status_end, time.monotonic() + _SPAWN_TIMEOUT_S)
+    if line is None or not line.startswith("pid "):
+        os.close(status_end)
+        raise HarnessFault(f"a worker could not be started: {line or 'no answer from the warm process'}")
+    return int(line.removeprefix("pid "))

@@ -1,0 +1,190 @@
+"""Trees of tensors across process borders: a JSON description and one block of shared memory.
+
+The parent packs inputs and parameters into sealed memory that a child can map but not change; a child
+writes its outputs into memory the parent made. No pickle in either direction.
+"""
+
+import fcntl
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+# Every tensor starts on its own cache line, so that vector loads stay aligned.
+_ALIGNMENT = 64
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+
+Tree = Any
+Description = dict[str, Any]
+
+
+class UnsupportedValue(Exception):
+    """A value that is neither a tensor nor plain data; it cannot cross to another process."""
+
+
+def map_tree(tree: Tree, change: Callable[[torch.Tensor], Any]) -> Tree:
+    """The same tree with every tensor replaced by `change(tensor)`."""
+    if isinstance(tree, torch.Tensor):
+        return change(tree)
+    if isinstance(tree, dict):
+        return {key: map_tree(value, change) for key, value in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(map_tree(value, change) for value in tree))
+    if isinstance(tree, list | tuple):
+        return type(tree)(map_tree(value, change) for value in tree)
+    return tree
+
+
+def leaves(tree: Tree) -> Iterator[torch.Tensor]:
+    """The tensors of a tree, in order."""
+    if isinstance(tree, torch.Tensor):
+        yield tree
+    elif isinstance(tree, dict):
+        for value in tree.values():
+            yield from leaves(value)
+    elif isinstance(tree, list | tuple):
+        for value in tree:
+            yield from leaves(value)
+
+
+def size_bytes(tree: Tree) -> int:
+    """Bytes of all tensors of a tree."""
+    return sum(leaf.numel() * leaf.element_size() for leaf in leaves(tree))
+
+
+def describe(tree: Tree) -> tuple[Description, int]:
+    """The JSON description of a tree and the size in bytes of the block that holds its tensors."""
+    offset = 0
+
+    def node(value: Tree) -> Description:
+        nonlocal offset
+        if isinstance(value, torch.Tensor):
+            start = -(-offset // _ALIGNMENT) * _ALIGNMENT
+            offset = start + value.numel() * value.element_size()
+            return {
+                "tensor": start,
+                "shape": list(value.shape),
+                "order": _stride_order(value),
+                "dtype": str(value.dtype).removeprefix("torch."),
+                "device": value.device.type,
+            }
+        return _plain_node(value, node)
+
+    return node(tree), offset
+
+
+def _plain_node(value: Any, node: Callable[[Any], Description]) -> Description:
+    if isinstance(value, dict):
+        return {"dict": [[key, node(item)] for key, item in value.items()]}
+    if isinstance(value, tuple):
+        return {"tuple": [node(item) for item in value]}
+    if isinstance(value, list):
+        return {"list": [node(item) for item in value]}
+    if isinstance(value, torch.dtype):
+        return {"dtype": str(value).removeprefix("torch.")}
+    if isinstance(value, complex):
+        return {"complex": [value.real, value.imag]}
+    if isinstance(value, float):
+        return {"float": value.hex()}
+    if value is None or isinstance(value, bool | int | str):
+        return {"value": value}
+    raise UnsupportedValue(f"a {type(value).__name__} cannot be passed to a candidate")
+
+
+def _stride_order(tensor: torch.Tensor) -> list[int] | None:
+    """The dimensions from slowest to fastest for a dense permuted tensor; None for a contiguous one."""
+    if tensor.is_contiguous():
+        return None
+    order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
+    return order if tensor.permute(order).is_contiguous() else None
+
+
+def write(tree: Tree, description: Description, block: torch.Tensor) -> None:
+    """Copy the tensors of `tree` into a block (uint8) at the places its description names."""
+    for value, node in _pairs(tree, description):
+        laid_out = value if node["order"] is None else value.permute(node["order"])
+        source = laid_out.detach().contiguous().reshape(-1)
+        if source.numel():
+            start = node["tensor"]
+            block[start : start + source.numel() * source.element_size()].copy_(source.view(torch.uint8))
+
+
+def _pairs(tree: Tree, node: Description) -> Iterator[tuple[torch.Tensor, Description]]:
+    if "tensor" in node:
+        yield tree, node
+    elif "dict" in node:
+        for key, item in node["dict"]:
+            yield from _pairs(tree[key], item)
+    elif "tuple" in node or "list" in node:
+        for value, item in zip(tree, node.get("tuple", node.get("list")), strict=True):
+            yield from _pairs(value, item)
+
+
+def read(description: Description, block: torch.Tensor) -> Tree:
+    """The tree a description and its block stand for; tensors are views of the block."""
+    if "tensor" in description:
+        return _read_tensor(description, block)
+    if "dict" in description:
+        return {key: read(item, block) for key, item in description["dict"]}
+    if "tuple" in description:
+        return tuple(read(item, block) for item in description["tuple"])
+    if "list" in description:
+        return [read(item, block) for item in description["list"]]
+    if "dtype" in description:
+        return getattr(torch, description["dtype"])
+    if "complex" in description:
+        return complex(*description["complex"])
+    if "float" in description:
+        return float.fromhex(description["float"])
+    return description["value"]
+
+
+def _read_tensor(node: Description, block: torch.Tensor) -> torch.Tensor:
+    dtype: torch.dtype = getattr(torch, node["dtype"])
+    shape, order = node["shape"], node["order"]
+    laid_out = shape if order is None else [shape[dim] for dim in order]
+    count = 1
+    for size in shape:
+        count *= size
+    start = node["tensor"]
+    flat = block[start : start + count * dtype.itemsize]
+    tensor = flat.view(dtype).view(laid_out) if count else torch.empty(laid_out, dtype=dtype)
+    return tensor if order is None else tensor.permute([order.index(dim) for dim in range(len(order))])
+
+
+class Block:
+    """A block of anonymous shared memory, passed to other processes by its descriptor."""
+
+    def __init__(self, size: int) -> None:
+        self.size = max(size, 1)
+        self.descriptor = os.memfd_create("everforge", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(self.descriptor, self.size)
+
+    @classmethod
+    def sealed(cls, tree: Tree) -> tuple["Block", Description]:
+        """A block holding a tree, which nobody can change any more."""
+        description, size = describe(tree)
+        block = cls(size)
+        view = map_block(block.descriptor, shared=True)
+        write(tree, description, view)
+        del view
+        fcntl.fcntl(block.descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        return block, description
+
+    def close(self) -> None:
+        """Give the memory back once nobody maps it."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def map_block(descriptor: int, shared: bool) -> torch.Tensor:
+    """A block as a uint8 tensor. Unless `shared`, writes stay in this process (copy on write)."""
+    size = os.fstat(descriptor).st_size
+    flags = mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE
+    return torch.frombuffer(mmap.mmap(descriptor, size, flags=flags), dtype=torch.uint8)

@@ -1,0 +1,150 @@
+"""A warm process with torch imported, which forks one process for each candidate and baseline.
+
+Importing torch takes seconds; forking takes milliseconds. The zygote never runs candidate code, never opens
+a device, has one thread, and is started with an empty environment, so a fork of it carries nothing from one
+candidate to the next. `nursery.py` starts it and talks to it over a channel.
+
+A spawn makes three processes: a keeper in new namespaces, its child the init of a new pid namespace, and
+the init's child the worker. The init outlives the worker only to report how it ended; when it goes, the kernel
+kills whatever the candidate left behind.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from everforge.runners import jail
+from everforge.runners import kernel_calls as kernel
+from everforge.runners.channel import Channel, ChannelClosed, close_all
+
+# Where stdout and stderr of a candidate go, in its own directory.
+OUTPUT_FILE = "output.txt"
+
+
+def serve(channel: Channel) -> None:
+    """Fork a worker for each message until the runner goes away."""
+    while True:
+        _reap()
+        try:
+            message, descriptors = channel.receive()
+        except ChannelClosed:
+            return
+        keeper = os.fork()
+        if keeper == 0:
+            channel.close()
+            _keep(message, *descriptors)
+        close_all(descriptors)
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _keep(message: dict[str, Any], connection: int, status: int) -> None:
+    """Enter the namespaces and start the init; stay, so that the init's death by signal is noticed."""
+    try:
+        os.setsid()
+        kernel.die_with_parent(signal.SIGKILL)
+        cell = _cell_of(message)
+        if cell is not None:
+            jail.enter_namespaces(cell)
+        init = os.fork()
+        if init == 0:
+            _init(message, cell, connection, status)
+        os.close(connection)
+        os.write(status, f"pid {init}\n".encode())
+        os.close(status)
+        os.waitpid(init, 0)
+        os._exit(0)
+    except BaseException as error:  # nothing of the zygote's own loop may run in a fork
+        os.write(status, f"broken {type(error).__name__}: {error}\n".encode())
+        os._exit(1)
+
+
+def _init(message: dict[str, Any], cell: jail.Cell | None, connection: int, status: int) -> None:
+    """Start the worker, adopt its orphans, and say how it ended."""
+    try:
+        os.setsid()
+        kernel.die_with_parent(signal.SIGKILL)
+        kernel.adopt_orphans()
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+        worker = os.fork()
+        if worker == 0:
+            os.close(status)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            _become_worker(message, cell, connection)
+        os.close(connection)
+        while True:
+            pid, code = os.waitpid(-1, 0)
+            if pid == worker:
+                break
+        os.write(status, f"exit {code}\n".encode())
+    finally:
+        jail.kill_descendants()
+        os._exit(0)
+
+
+def _become_worker(message: dict[str, Any], cell: jail.Cell | None, connection: int) -> None:
+    try:
+        _redirect_output(message["directory"])
+        os.environ.clear()
+        os.environ.update(message["environment"])
+        if cell is not None:
+            jail.lock_down(cell)
+        from everforge.runners.worker import run_worker
+
+        run_worker(Channel(socket.socket(fileno=connection)))
+    except BaseException as error:  # the last border of the process: say why on stderr, then go
+        os.write(2, f"{type(error).__name__}: {error}\n".encode())
+        os._exit(1)
+    os._exit(0)
+
+
+def _redirect_output(directory: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    output = os.open(os.path.join(directory, OUTPUT_FILE), flags, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for number, source in ((0, nothing), (1, output), (2, output)):
+        os.dup2(source, number)
+    close_all((output, nothing))
+
+
+def _cell_of(message: dict[str, Any]) -> jail.Cell | None:
+    cell = message["cell"]
+    if cell is None:
+        return None
+    return jail.Cell(
+        limits=jail.Limits(**cell["limits"]),
+        directory=message["directory"],
+        uid=cell["uid"],
+        layers=tuple(cell["layers"]),
+        visible=tuple(cell["visible"]),
+    )
+
+
+def main() -> None:
+    """Warm up, say which jail layers work here, then serve the channel given as the first argument."""
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    layers = jail.probe(sys.argv[2])
+    # Imported for the forks: candidates and baselines find them already there.
+    import torch
+    import torch.utils.cpp_extension
+
+    with contextlib.suppress(ImportError):  # a CPU machine may have no Triton
+        import triton  # noqa: F401
+        import triton.language
+
+    from everforge.runners import worker  # noqa: F401
+
+    torch.set_num_threads(max(torch.get_num_threads(), 1))
+    channel.send({"layers": layers})
+    serve(channel)
+
+
+if __name__ == "__main__":
+    main()

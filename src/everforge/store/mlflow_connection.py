@@ -8,6 +8,7 @@ its errors into StoreUnavailable (try again later) and StoreRefused (this write 
 import logging
 import os
 import re
+import socket
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from everforge.errors import StoreRefused, StoreUnavailable, UsageError
 
@@ -40,6 +42,7 @@ _REFUSALS = frozenset(
     )
 )
 _SQLITE = "sqlite:///"
+_DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 # MLflow's servers answer at most this many runs at once.
 _RUNS_PER_PAGE = 1000
@@ -56,7 +59,9 @@ class MlflowConnection:
         """The `mlflow.MlflowClient`, connected. Use it within `reaching()` only."""
         with _quiet():
             if self.tracking_uri.startswith(_SQLITE):
-                _ensure_database(Path(self.tracking_uri.removeprefix(_SQLITE)))
+                _ensure_database(Path(self.tracking_uri.removeprefix(_SQLITE).split("?")[0]))
+            elif not self.tracking_uri.startswith("http"):
+                _ensure_answering(self.tracking_uri)
             return _client_of(self.tracking_uri)
 
     @contextmanager
@@ -162,6 +167,14 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def _ensure_answering(tracking_uri: str) -> None:
+    """Raise OSError now if nothing listens at a database's address: MLflow would retry for two minutes."""
+    address = urlsplit(tracking_uri)
+    port = address.port or _DATABASE_PORTS.get(address.scheme.split("+")[0])
+    if address.hostname and port:
+        socket.create_connection((address.hostname, port), timeout=5).close()
 
 
 def _ensure_database(path: Path) -> None:

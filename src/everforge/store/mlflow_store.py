@@ -1,8 +1,8 @@
 """The store people look into: MLflow, on a SQLite file, a database or a tracking server.
 
-An experiment per task family, a parent run per campaign, a nested run per trial, the champion as a version of
-a registered model under the alias `champion`. Runs are found again by tag, so every write can be repeated; the
-run of a trial leaves the state RUNNING only when all of it is written. `outbox.py` adds patience with outages.
+An experiment per task family, a parent run per campaign, a nested run per trial, the champion as a version
+of a registered model under the alias `champion`. Runs are found again by tag, so every write can be repeated;
+a run leaves the state RUNNING only when all of its trial is written. `outbox.py` adds patience with outages.
 """
 
 import re

@@ -1,0 +1,44 @@
+import pytest
+
+from everforge.errors import UsageError
+from everforge.store.local import default_tracking_uri, open_store
+from everforge.testing import samples
+from everforge.testing.fakes import FakeClock
+
+
+def test_default_store_keeps_all_of_a_campaign_below_the_state_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = open_store(tmp_path / "state")
+    tracking = store.open_campaign(samples.campaign_spec())
+    store.record_trial(samples.trial())
+    assert tracking.tracking_uri == default_tracking_uri(tmp_path / "state")
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+    assert {path.name for path in (tmp_path / "state").iterdir()} == {"mlflow.db", "artifacts", "outbox"}
+    assert open_store(tmp_path / "state").trials(samples.campaign_spec().campaign_id) == (samples.trial(),)
+
+
+def test_opening_a_store_reaches_no_server_and_makes_no_database(tmp_path):
+    open_store(tmp_path, "http://127.0.0.1:9")
+    open_store(tmp_path)
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_server_that_never_answers_costs_no_trial(tmp_path):
+    store = open_store(tmp_path, "http://127.0.0.1:9", FakeClock())
+    store.open_campaign(samples.campaign_spec())
+    store.record_trial(samples.trial())
+    assert store.trials(samples.campaign_spec().campaign_id) == (samples.trial(),)
+    assert store.flush() == 2
+
+
+def test_writes_wait_apart_for_each_tracking_uri(tmp_path):
+    away = open_store(tmp_path, "http://127.0.0.1:9")
+    away.open_campaign(samples.campaign_spec())
+    assert open_store(tmp_path).flush() == 0
+    assert open_store(tmp_path, "http://me:secret@127.0.0.1:9").flush() == 1
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "ftp://host/x", "databricks", "http:/host"])
+def test_tracking_uri_of_no_known_kind_is_a_usage_error(tmp_path, uri):
+    with pytest.raises(UsageError, match=r"sqlite:///FILE"):
+        open_store(tmp_path, uri)

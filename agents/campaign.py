@@ -41,8 +41,8 @@ from everforge.store.base import Store, Tracking
 class Ports:
     """What a campaign reaches the world through.
 
-    `open_store` is called once the runner has accepted the task, unless `may_resume` says that the store
-    may already hold earlier sittings: a refused task leaves no store behind.
+    `open_store` (the same store each time) is called once the runner has accepted the task, so that a refused
+    task leaves nothing behind; earlier only if `may_resume` says that a store is there already.
     """
 
     supply: RunnerSupply
@@ -74,20 +74,28 @@ class Campaign:
         Raises TaskError for a task that cannot be one, DeviceFault or HarnessFault if the first session
         cannot be opened, and KeyboardInterrupt if a stop is asked for before that.
         """
-        store = self._ports.open_store() if self._ports.may_resume else None
-        previous = store.campaign(self._spec.campaign_id) if store is not None else None
-        if store is not None and previous is not None and is_settled(previous, self._spec):
-            self._tell_end(previous, store.trials(self._spec.campaign_id))
-            return previous
+        if self._ports.may_resume and (settled := self._settled(self._ports.open_store())) is not None:
+            return settled
         try:
             facts = self._open_session()
-            self._store = store or self._ports.open_store()
-            self._resume(facts, previous)
+            self._store = self._ports.open_store()
+            if (settled := self._settled(self._store)) is not None:
+                return settled
+            self._resume(facts)
             return self._loop()
         finally:
             self._session.close()
 
-    def _resume(self, facts: TaskFacts, previous: CampaignRecord | None) -> None:
+    def _settled(self, store: Store) -> CampaignRecord | None:
+        """The record of a campaign that ended under exactly this spec, None if there is something to run."""
+        previous = store.campaign(self._spec.campaign_id)
+        if previous is None or not is_settled(previous, self._spec):
+            return None
+        self._tell_end(previous, store.trials(self._spec.campaign_id))
+        return previous
+
+    def _resume(self, facts: TaskFacts) -> None:
+        previous = self._store.campaign(self._spec.campaign_id)
         self._tracking: Tracking = self._store.open_campaign(self._spec)
         trials = self._store.trials(self._spec.campaign_id)
         if previous is not None:

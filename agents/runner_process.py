@@ -4,6 +4,7 @@
 input (never in an argument, which other users could read), and is killed with its whole group at the end.
 """
 
+import contextlib
 import os
 import re
 import secrets
@@ -57,9 +58,8 @@ class LocalRunner(RunnerClient):
     def close(self) -> None:
         """End the process and everything it started, and remove its directory."""
         _end_group(self._process)
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def await_ready(self, timeout_s: float) -> None:
@@ -117,14 +117,20 @@ def _send_line(process: "subprocess.Popen[bytes]", line: str) -> None:
 
 
 def _end_group(process: "subprocess.Popen[bytes]") -> None:
-    """Ask the group to end, then make it."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        try:
+    """Let it end by itself once its standard input does, then make sure of the whole group."""
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+    for number in (None, signal.SIGTERM):
+        if number is not None:
+            _signal_group(process, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            continue
+            break
+    _signal_group(process, signal.SIGKILL)
     process.wait()
+
+
+def _signal_group(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)

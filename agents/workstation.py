@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from everforge.agents.campaign import Campaign, Ports
@@ -16,6 +17,7 @@ from everforge.model.campaign import CampaignRecord, CampaignSpec
 from everforge.model.session import EvaluationSettings
 from everforge.search.events import Listener, ignore
 from everforge.store.base import Store
+from everforge.store.local import open_store
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,12 @@ class Workstation:
         """Where champions' sources are written."""
         return self.state_dir / "champions"
 
-    def may_hold_campaigns(self) -> bool:
-        """Whether an earlier sitting may be found: a state directory, or a tracking server of its own."""
-        return self.state_dir.exists() or self.tracking_uri is not None
+    @cached_property
+    def store(self) -> Store:
+        """The store, with its outbox below the state directory; one for all campaigns of this process.
 
-    def open_store(self) -> Store:
-        """The store, with its outbox below the state directory. Raises StoreUnavailable."""
-        from everforge.store.local import open_store
-
+        Raises UsageError for a tracking URI or a directory that cannot be used.
+        """
         return open_store(self.state_dir, self.tracking_uri)
 
     def run_campaign(
@@ -53,11 +53,11 @@ class Workstation:
         """One sitting of a campaign. Raises what Campaign.run raises, and UsageError for its generators."""
         ports = Ports(
             supply=supply,
-            open_store=self.open_store,
+            open_store=lambda: self.store,
             generators=build_generators(spec, self.api_key_file),
             clock=SystemClock(),
             champions_dir=self.champions_dir,
-            may_resume=self.may_hold_campaigns(),
+            may_resume=self.state_dir.exists(),
             listener=listener,
             stop=stop or StopSignal(),
         )

@@ -1,0 +1,47 @@
+"""How the command line writes the figures of a campaign: one form for display and results."""
+
+from everforge.model.interval import Interval
+from everforge.model.trial import Purpose, Trial
+from everforge.model.verdict import Verdict
+
+VERDICT_STYLES = {
+    Verdict.FASTER: "bold green",
+    Verdict.SLOWER: "yellow",
+    Verdict.INCONCLUSIVE: "yellow",
+    Verdict.INFRA_ERROR: "magenta",
+}
+FAILED_STYLE = "red"
+
+
+def ratio_text(value: float | None) -> str:
+    """A ratio as `1.82x`, a dash where it was not measured."""
+    return "-" if value is None else f"{value:.2f}x"
+
+
+def interval_text(interval: Interval | None) -> str:
+    """A speedup with its interval, `1.82x [1.79, 1.85]`."""
+    if interval is None:
+        return "-"
+    return f"{interval.value:.2f}x [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def time_text(microseconds: float | None) -> str:
+    """A time in the unit that leaves three significant digits readable."""
+    if microseconds is None:
+        return "-"
+    return f"{microseconds / 1000:.2f} ms" if microseconds >= 1000 else f"{microseconds:.1f} us"
+
+
+def origin_text(trial: Trial) -> str:
+    """Who proposed a candidate and what it tried."""
+    candidate = trial.candidate
+    text = f"{candidate.generator}: {candidate.strategy}" if candidate.strategy else candidate.generator.value
+    return f"re-measured, {text}" if trial.purpose is Purpose.CHAMPION else text
+
+
+def trial_line(trial: Trial, reused: bool) -> str:
+    """One finished trial as one line."""
+    evaluation = trial.evaluation
+    figure = interval_text(evaluation.speedup) if evaluation.speedup else evaluation.reason.splitlines()[0]
+    known = " (verdict of an earlier trial)" if reused else ""
+    return f"trial {trial.number:<3} {evaluation.verdict:<13} {figure}  {origin_text(trial)}{known}"

@@ -41,9 +41,7 @@ class SuiteProgress(Record):
     def with_row(self, asked: str, row: TaskRow, device_name: str | None) -> "SuiteProgress":
         """The progress once this row is known."""
         finished = self.finished | {row.task: FinishedTask(asked=asked, row=row)}
-        return self.model_copy(
-            update={"finished": finished, "device_name": device_name or self.device_name}
-        )
+        return self.model_copy(update={"finished": finished, "device_name": device_name or self.device_name})
 
 
 def load_progress(out: Path) -> SuiteProgress:

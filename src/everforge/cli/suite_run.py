@@ -14,7 +14,7 @@ from everforge.cli.suite_progress import SuiteProgress, load_progress, save_prog
 from everforge.cli.suite_report import write_reports
 from everforge.cli.suite_rows import row_of_campaign, row_of_error, suite_report
 from everforge.cli.task_file import at_path
-from everforge.errors import MachineFault, TaskError
+from everforge.errors import HarnessFault, MachineFault, TaskError, UsageError
 from everforge.model.base import Record
 from everforge.model.budget import Budget
 from everforge.model.campaign import CampaignRecord, CampaignSpec, CampaignState, ModelSettings
@@ -25,6 +25,10 @@ from everforge.model.suite import SuiteReport, TaskRow, TaskStatus
 from everforge.model.task import Mode
 from everforge.search.events import Event, Listener, TaskAccepted, ignore
 from everforge.search.lifecycle import spec_digest
+from everforge.store.directory_lock import DirectoryLock, hold
+
+# Three tasks in a row with a broken machine: it is the machine, and each further task costs a runner's start.
+MACHINE_FAILURES = 3
 
 
 class SuiteRequest(Record):
@@ -53,8 +57,8 @@ class SuiteRequest(Record):
 class SuitePorts:
     """What a suite reaches the world through.
 
-    `run_campaign` is one sitting of a campaign; `discard_runner` gives up a runner that broke, so that the next
-    task gets a new one; `say` takes one line of news, `listener` the events of the campaign at work.
+    `run_campaign` is one sitting of a campaign; `discard_runner` gives up a runner that broke, so that the
+    next task gets a new one; `say` takes one line of news, `listener` the events of the campaign at work.
     """
 
     run_campaign: Callable[[CampaignSpec, Listener], CampaignRecord]
@@ -64,32 +68,58 @@ class SuitePorts:
 
 
 class SuiteRun:
-    """One sitting of a suite; `out` holds its resume file, its reports and its champions."""
+    """One sitting of a suite; `out` holds its resume file, its reports and its champions, for it alone."""
 
     def __init__(self, request: SuiteRequest, ports: SuitePorts, out: Path) -> None:
         self._request = request
         self._ports = ports
         self._out = out
-        self._progress: SuiteProgress = load_progress(out)
+        self._progress = SuiteProgress()
         self._device_name: str | None = None
-        self._rows: list[TaskRow] = []
+        self._rows: dict[str, TaskRow] = {}
 
     def run(self, tasks: Sequence[PlannedTask]) -> SuiteReport:
         """Run every task that is not done yet and write the reports.
 
-        Raises KeyboardInterrupt when a stop was asked for; the reports then hold what was finished.
+        Raises KeyboardInterrupt when a stop was asked for and MachineFault when the machine keeps failing; the
+        reports then hold what was finished. Raises UsageError for an `out` that cannot be used, reports untouched.
         """
+        self._lock = _locked(self._out)
+        self._progress = load_progress(self._out)
         try:
-            for number, task in enumerate(tasks, 1):
-                row = self._row(task)
-                self._rows.append(row)
-                self._ports.say(f"[{number}/{len(tasks)}] {task.key}: {row_text(row)}")
-        finally:
-            report = suite_report(self._request.device, self._progress.device_name, self._rows)
-            write_reports(report, self._out)
+            self._run_all(tasks)
+        except (KeyboardInterrupt, MachineFault):
+            self._report(tasks)
+            raise
+        return self._report(tasks)
+
+    def _run_all(self, tasks: Sequence[PlannedTask]) -> None:
+        failed_in_a_row = 0
+        for number, task in enumerate(tasks, 1):
+            row = self._row(task, f"[{number}/{len(tasks)}] {task.key}")
+            self._rows[task.key] = row
+            self._ports.say(f"[{number}/{len(tasks)}] {task.key}: {row_text(row)}")
+            failed_in_a_row = failed_in_a_row + 1 if row.status is TaskStatus.FAILED else 0
+            if failed_in_a_row == MACHINE_FAILURES:
+                raise HarnessFault(
+                    f"the machine failed {MACHINE_FAILURES} tasks in a row, the last with: {row.error}; "
+                    "mend it and give the same command again to go on"
+                )
+
+    def _report(self, tasks: Sequence[PlannedTask]) -> SuiteReport:
+        rows = [row for task in tasks if (row := self._rows.get(task.key) or self._kept_row(task)) is not None]
+        report = suite_report(self._request.device, self._progress.device_name, rows)
+        write_reports(report, self._out)
         return report
 
-    def _row(self, task: PlannedTask) -> TaskRow:
+    def _kept_row(self, task: PlannedTask) -> TaskRow | None:
+        """The row an earlier sitting finished, if the task was not reached in this one."""
+        try:
+            return self._progress.row_of(task.key, spec_digest(self._request.campaign(task)))
+        except TaskError:
+            return None
+
+    def _row(self, task: PlannedTask, heading: str) -> TaskRow:
         try:
             spec = self._request.campaign(task)
         except TaskError as error:
@@ -98,7 +128,7 @@ class SuiteRun:
         done = self._progress.row_of(task.key, asked)
         if done is not None:
             return done
-        self._ports.say(f"{task.key}: started")
+        self._ports.say(f"{heading}: started")
         row = self._campaign_row(task, spec)
         self._progress = self._progress.with_row(asked, row, self._device_name)
         save_progress(self._progress, self._out)
@@ -134,3 +164,12 @@ def row_text(row: TaskRow) -> str:
     if row.speedup is None:
         return f"no faster kernel in {row.trials} trials"
     return f"{interval_text(row.speedup)} in {row.trials} trials"
+
+
+def _locked(out: Path) -> DirectoryLock:
+    """Hold `out` for this process. Raises UsageError if it cannot be made or another suite is at work in it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return hold(out)
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written: {error.strerror}; choose another --out") from None

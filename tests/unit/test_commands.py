@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements"
@@ -28,9 +29,7 @@ def normalised(name: str) -> str:
 def pins(lock: str) -> dict[str, set[str]]:
     """Name to the versions a lock has for it: several where they depend on the Python version."""
     found: dict[str, set[str]] = {}
-    for name, version in re.findall(
-        r"^([A-Za-z0-9._-]+)==(\S+)", (REQUIREMENTS / lock).read_text(), re.MULTILINE
-    ):
+    for name, version in re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", (REQUIREMENTS / lock).read_text(), re.MULTILINE):
         found.setdefault(normalised(name), set()).add(version)
     return found
 
@@ -111,6 +110,13 @@ def test_ci_runs_what_everybody_runs() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     assert re.findall(r"^make .*", script, re.MULTILINE) == ["make test"]
     assert (ROOT / ".ci" / "run").stat().st_mode & stat.S_IXUSR
+
+
+def test_commit_hook_runs_a_part_of_what_ci_runs() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [repository["repo"] for repository in hooks] == ["local"]
+    assert [hook["entry"] for hook in hooks[0]["hooks"]] == ["make check"]
+    assert set(dry_run("check").splitlines()) <= set(dry_run("test").splitlines())
 
 
 def executable(path: Path, text: str) -> None:

@@ -79,9 +79,7 @@ def test_everything_but_runners_imports_without_torch() -> None:
 
 def test_model_imports_with_pydantic_alone() -> None:
     rooms = {"everforge.model", "everforge.errors", "everforge.clock"}
-    assert not failures_of_importing(
-        rooms, without=RUNNER_FREE | DEVICE_FREE | AGENT_SIDE - {"everforge.model"}
-    )
+    assert not failures_of_importing(rooms, without=RUNNER_FREE | DEVICE_FREE | AGENT_SIDE - {"everforge.model"})
 
 
 def test_blocked_library_is_really_absent() -> None:
@@ -90,9 +88,7 @@ def test_blocked_library_is_really_absent() -> None:
 
 def test_command_line_starts_without_the_heavy_libraries() -> None:
     # `everforge --help` answers at once: torch, mlflow, litellm and optuna take a second each to import.
-    heavy = (
-        "import everforge.cli.app, sys; print(*{'torch', 'mlflow', 'litellm', 'optuna'} & set(sys.modules))"
-    )
+    heavy = "import everforge.cli.app, sys; print(*{'torch', 'mlflow', 'litellm', 'optuna'} & set(sys.modules))"
     child = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
     assert child.stdout.split() == []
 
@@ -129,8 +125,6 @@ def planted_tree(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize(("path", "contract"), [(path, contract) for path, (_, contract) in PLANTED.items()])
 def test_lint_sees_a_planted_violation(path: str, contract: str, planted_tree: str) -> None:
-    planted = "everforge." + path.removeprefix("src/everforge/").removesuffix("/__init__.py").removesuffix(
-        ".py"
-    )
+    planted = "everforge." + path.removeprefix("src/everforge/").removesuffix("/__init__.py").removesuffix(".py")
     assert f"{contract} BROKEN" in planted_tree
     assert planted.replace("/", ".") in planted_tree

@@ -30,6 +30,8 @@ REGISTRY_HOSTS = re.compile("|".join(re.escape(".".join(parts)) for parts in REG
 MACHINE_PATHS = re.compile(r"/(?:root|Users/\w+|home/\w+|work/(?:main|shared|steering))/")
 EMPTY_WORDS = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 MAX_LINES = 500
+# Each takes a second or more to import, and each changes its interface often.
+HEAVY_LIBRARIES = ("mlflow", "litellm", "optuna", "kopf", "kubernetes", "prometheus_client")
 
 
 def tracked_files() -> list[Path]:
@@ -83,9 +85,20 @@ def lines_matching(files: Iterable[Path], pattern: re.Pattern[str]) -> list[str]
 
 def packages_in(files: Iterable[Path], *parts: str) -> list[Path]:
     """`__init__.py` files below a directory of this repository."""
-    return [
-        path for path in files if path.name == "__init__.py" and path.is_relative_to(ROOT.joinpath(*parts))
-    ]
+    return [path for path in files if path.name == "__init__.py" and path.is_relative_to(ROOT.joinpath(*parts))]
+
+
+def importers(files: Iterable[Path], library: str) -> list[Path]:
+    """Modules with an import statement of a library, wherever in the module it stands."""
+    statement = re.compile(rf"^\s*(?:import|from) {library}\b", re.MULTILINE)
+    return [path for path in files if statement.search(path.read_text())]
+
+
+def broken_links(document: Path) -> list[str]:
+    """Relative links of a Markdown file that lead nowhere."""
+    prose = re.sub(r"```.*?```|`[^`]*`", "", document.read_text(), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose)
+    return [link for link in targets if "://" not in link and not (document.parent / link).exists()]
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +141,16 @@ def test_no_module_is_longer_than_a_reader_can_hold(tree: Sequence[Path]) -> Non
     assert not too_long([path for path in tree if path.suffix == ".py"])
 
 
+@pytest.mark.parametrize("library", HEAVY_LIBRARIES)
+def test_heavy_library_is_imported_in_one_adapter_at_most(library: str, tree: Sequence[Path]) -> None:
+    assert len(importers(modules(tree), library)) <= 1
+
+
+def test_links_of_documents_lead_somewhere(tree: Sequence[Path]) -> None:
+    documents = [path for path in tree if path.suffix == ".md"]
+    assert not {path.name: broken for path in documents if (broken := broken_links(path))}
+
+
 def test_no_file_names_a_package_registry(tree: Sequence[Path]) -> None:
     # Which index serves a machine is that machine's affair; hashes decide what is installed.
     assert not lines_matching(tree, REGISTRY_HOSTS)
@@ -140,10 +163,15 @@ def test_no_file_names_a_path_of_one_machine(tree: Sequence[Path]) -> None:
 def test_rules_see_an_offender_when_there_is_one(tmp_path: Path) -> None:
     for name in ("logging.py", "graph_utils.py", "graph.py"):
         (tmp_path / name).write_text("line\n" * (MAX_LINES + (name == "graph.py")))
-    files = sorted(tmp_path.iterdir())
+    files = sorted(tmp_path.glob("*.py"))
+    document = tmp_path / "page.md"
+    document.write_text("[a](nowhere.md), [b](page.md#top), [c](https://semver.org), `[d](code)`")
     assert [path.name for path in shadowing(files)] == ["logging.py"]
     assert [path.name for path in meaningless(files)] == ["graph_utils.py"]
     assert [path.name for path in too_long(files)] == ["graph.py"]
+    (tmp_path / "graph.py").write_text("def f():\n    import mlflow.entities\n")
+    assert [path.name for path in importers(files, "mlflow")] == ["graph.py"]
+    assert broken_links(document) == ["nowhere.md"]
     assert packages_in([ROOT / "operator" / "__init__.py"], "operator")
 
 

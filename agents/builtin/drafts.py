@@ -1,0 +1,254 @@
+"""The region under construction: takes one primitive operation after another until one does not fit.
+
+`operations.py` calls it with primitives; `planner.py` opens it, and closes it into a `KernelRegion`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from everforge.agents.builtin.axes import (
+    AxisTable,
+    Group,
+    Incompatible,
+    Number,
+    Resident,
+    Source,
+    Tensor,
+    Unfusable,
+)
+from everforge.agents.builtin.plan import (
+    POINTWISE_ARITY,
+    ColumnCount,
+    Constant,
+    Load,
+    Pointwise,
+    Reduce,
+    ReduceOp,
+    Scan,
+    ScanOp,
+    Size,
+    Value,
+)
+
+_ONE = Size.constant(1)
+Operand = Tensor | Number
+
+
+@dataclass
+class Draft:
+    """An open region over the axes `order`; `column_axes` is set by its first reduction or scan."""
+
+    table: AxisTable
+    order: list[int] = field(default_factory=list)
+    column_axes: Group | None = None
+    values: list[Value] = field(default_factory=list)
+    fuses: list[str] = field(default_factory=list)
+
+    def copy(self) -> "Draft":
+        """A snapshot to come back to when an operation turns out not to fit half-way."""
+        return replace(self, order=list(self.order), values=list(self.values), fuses=list(self.fuses))
+
+    def domain(self) -> Group:
+        """The axes of the region, in order."""
+        return self.table.expand(self.order)
+
+    def columns(self) -> Group | None:
+        """The axes of a row's columns; None while nothing has been reduced."""
+        return None if self.column_axes is None else self.table.expand(self.column_axes)
+
+    def add(self, value: Value) -> int:
+        """The number of a value, which is appended unless it is there already."""
+        if value in self.values:
+            return self.values.index(value)
+        self.values.append(value)
+        return len(self.values) - 1
+
+    def pointwise(self, op: str, *operands: Operand) -> Resident:
+        """`op` applied to operands broadcast against each other. Raises Incompatible where they do not fit."""
+        if POINTWISE_ARITY[op] != len(operands):
+            raise Unfusable(f"{op} takes {POINTWISE_ARITY[op]} operands")
+        tensors = [operand for operand in operands if not isinstance(operand, Number)]
+        shape, dims = self.align(tensors)
+        args = [
+            self.add(Constant(operand.number)) if isinstance(operand, Number) else self._value(operand, dims)
+            for operand in operands
+        ]
+        return Resident(self.add(Pointwise(op, tuple(args))), shape, dims)
+
+    def resident(self, tensor: Tensor) -> Resident:
+        """The tensor inside the region, loaded if it is not there yet."""
+        if isinstance(tensor, Resident):
+            return tensor
+        shape, dims = self.align([tensor])
+        return Resident(self._value(tensor, dims), shape, dims)
+
+    def beside(self, part: Source, image: Tensor) -> Resident:
+        """A smaller tensor loaded as the image would broadcast it, so that it can be computed with by itself."""
+        _, dims = self.align([self.resident(image), part])
+        seen = tuple(group if own else () for group, own in zip(dims[-len(part.dims) :], part.dims, strict=True))
+        return Resident(self._value(part, dims), part.shape, seen)
+
+    def reduce(self, op: ReduceOp, tensor: Tensor, over: Sequence[int], keeps: bool) -> Resident:
+        """Fold the dimensions `over`. Raises Incompatible unless they are all the columns of a row."""
+        inside = self.resident(tensor)
+        axes = tuple(axis for i in over for axis in self.table.expand(inside.dims[i]))
+        if any(not inside.dims[i] and inside.shape[i].literal != 1 for i in over):
+            raise Unfusable("reduces an expanded dimension")
+        value = self.add(Reduce(op, inside.value)) if self._fix_columns(inside, axes) else inside.value
+        left = [i for i in range(len(inside.shape)) if keeps or i not in over]
+        shape = tuple(_ONE if i in over else inside.shape[i] for i in left)
+        return Resident(value, shape, tuple(() if i in over else inside.dims[i] for i in left))
+
+    def column_count(self, tensor: Tensor, over: Sequence[int]) -> Operand:
+        """How many elements the dimensions `over` of a tensor span, which must be just reduced or of extent 1."""
+        if not any(tensor.dims[i] for i in over):
+            return Number(1.0)
+        return Resident(self.add(ColumnCount()), (), ())
+
+    def scan(self, op: ScanOp, tensor: Tensor, dim: int) -> Resident:
+        """Running fold along one dimension, which must be all the columns of a row."""
+        inside = self.resident(tensor)
+        axes = self.table.expand(inside.dims[dim])
+        value = self.add(Scan(op, inside.value)) if self._fix_columns(inside, axes) else inside.value
+        return Resident(value, inside.shape, inside.dims)
+
+    def _fix_columns(self, inside: Resident, axes: Group) -> bool:
+        """Make `axes` the columns; False where there is nothing to fold. They must be innermost."""
+        if not axes:
+            return False
+        domain, held = self.domain(), {a for group in inside.dims for a in self.table.expand(group)}
+        wide = {axis for axis in domain if self.table.literal(axis) != 1}
+        if self.columns() is not None and set(self.columns() or ()) != set(axes):
+            raise Incompatible("reduces other dimensions than the region before it")
+        if set(domain[len(domain) - len(axes) :]) != set(axes):
+            raise Incompatible("reduces a dimension that is not the innermost one")
+        if not wide <= held:
+            raise Incompatible("reduces a tensor that is broadcast over the rows")
+        self.column_axes = axes
+        return True
+
+    def align(self, tensors: Sequence[Tensor]) -> tuple[tuple[Size, ...], tuple[Group, ...]]:
+        """Shape and axes of the tensors broadcast against each other; grows the domain of an empty draft."""
+        rank = max((len(tensor.shape) for tensor in tensors), default=0)
+        shape = tuple(self._extent(tensors, rank, i) for i in range(rank))
+        known = [self._resident_group(tensors, rank, i) for i in range(rank)]
+        if not self.order:
+            groups = [known[i] or self._adopted(tensors, rank, i, shape[i]) for i in range(rank)]
+            self.order.extend(axis for group in groups for axis in group)
+            return shape, tuple(groups)
+        return shape, self._fitted(shape, known, tensors)
+
+    def _extent(self, tensors: Sequence[Tensor], rank: int, i: int) -> Size:
+        extents = [t.shape[i - rank + len(t.shape)] for t in tensors if i - rank + len(t.shape) >= 0]
+        return next((extent for extent in extents if extent.literal != 1), extents[0])
+
+    def _resident_group(self, tensors: Sequence[Tensor], rank: int, i: int) -> Group:
+        """The axes along dimension i that the residents agree on; () where none of them has any."""
+        agreed: Group = ()
+        for tensor in tensors:
+            at = i - rank + len(tensor.shape)
+            if isinstance(tensor, Source) or at < 0 or not tensor.dims[at]:
+                continue
+            group = self.table.expand(tensor.dims[at])
+            if agreed and group != agreed:
+                raise Incompatible("combines different dimensions of the region")
+            agreed = group
+        return agreed
+
+    def _adopted(self, tensors: Sequence[Tensor], rank: int, i: int, extent: Size) -> Group:
+        """Axes for dimension i of an empty domain: those of the first source that is not broadcast along it."""
+        for tensor in tensors:
+            at = i - rank + len(tensor.shape)
+            if at >= 0 and tensor.dims[at] and tensor.shape[at].literal == extent.literal:
+                return self._unused(self.table.expand(tensor.dims[at]))
+        return (self.table.new(extent),) if extent.literal != 1 else ()
+
+    def _unused(self, group: Group) -> Group:
+        """The group itself; where an axis is in the domain already (x + x.T), a twin of it."""
+        taken = set(self.domain())
+        return tuple(self.table.new(self.table.sizes[axis]) if axis in taken else axis for axis in group)
+
+    def _fitted(
+        self, shape: Sequence[Size], known: Sequence[Group], tensors: Sequence[Tensor]
+    ) -> tuple[Group, ...]:
+        """Axes of the domain for every dimension, in order; those not known are taken by their extent."""
+        groups: list[Group] = []
+        free = list(self.domain())
+        for i, extent in enumerate(shape):
+            if known[i]:
+                group = known[i]
+                free = free[free.index(group[-1]) + 1 :] if group[-1] in free else free
+            elif extent.literal == 1 and not self._has_axes(tensors, len(shape), i):
+                group = ()
+            else:
+                group, free = self._claimed(free, extent.literal, set().union(*known[i + 1 :], set()))
+            groups.append(group)
+        return tuple(groups)
+
+    def _has_axes(self, tensors: Sequence[Tensor], rank: int, i: int) -> bool:
+        return any(t.dims[i - rank + len(t.shape)] for t in tensors if i - rank + len(t.shape) >= 0)
+
+    def _claimed(self, free: list[int], literal: int, reserved: set[int]) -> tuple[Group, list[int]]:
+        """Consecutive free axes whose extents multiply to `literal`, splitting the last where that is exact."""
+        if literal == 1:
+            return ((free[0],), free[1:]) if free and self.table.literal(free[0]) == 1 else ((), free)
+        claimed: list[int] = []
+        while self.table.extent(claimed) < literal:
+            if not free or free[0] in reserved:
+                raise Incompatible("has a dimension the region lacks")
+            claimed.append(free.pop(0))
+        if self.table.extent(claimed) != literal:
+            raise Incompatible("has a dimension the region lacks")
+        return tuple(claimed), free
+
+    def _value(self, tensor: Tensor, dims: Sequence[Group]) -> int:
+        """The number of the tensor's value, loading a source along the domain axes `dims`."""
+        if isinstance(tensor, Resident):
+            return tensor.value
+        bound: dict[int, int | None] = {}
+        for i, group in enumerate(tensor.dims):
+            self._bind(list(self.table.expand(group)), list(dims[len(dims) - len(tensor.dims) + i]), bound)
+        memory = self.table.expand(tensor.memory)
+        axes = [bound[axis] for axis in memory if bound.get(axis) is not None]
+        if any(axis not in bound and self.table.literal(axis) != 1 for axis in memory):
+            raise Unfusable("reads part of a tensor")
+        return self.add(Load(tensor.buffer, tuple(axis for axis in axes if axis is not None)))
+
+    def _bind(self, source: list[int], wanted: list[int], bound: dict[int, int | None]) -> None:
+        """Pair a source's axes with the domain's along one dimension, splitting whichever is coarser."""
+        wanted = list(self.table.expand(wanted))
+        while source:
+            axis = source.pop(0)
+            have = self.table.literal(axis)
+            if have == 1 and (not wanted or self.table.literal(wanted[0]) != 1):
+                bound[axis] = None
+                continue
+            if not wanted:
+                raise Incompatible("has a dimension the region lacks")
+            want = self.table.literal(wanted[0])
+            if have == want:
+                bound[axis] = wanted.pop(0)
+            elif have > want and have % want == 0:
+                source = [*self.table.lead(axis, self.table.sizes[wanted[0]]), *source]
+            elif want > have and want % have == 0:
+                wanted = [*self.table.lead(wanted[0], self.table.sizes[axis]), *wanted[1:]]
+            else:
+                raise Incompatible("has a dimension the region lacks")
+
+    def is_per_row(self, tensor: Resident) -> bool:
+        """Whether a tensor has one element for each row of a region that reduces."""
+        columns = self.columns()
+        if columns is None:
+            return False
+        return not {a for group in tensor.dims for a in self.table.expand(group)} & set(columns)
+
+    def storable(self, tensor: Resident) -> bool:
+        """Whether a tensor lies in the order of the domain, for each element or for each row."""
+        domain, columns = self.domain(), self.columns() or ()
+        wanted = domain[: len(domain) - len(columns)] if self.is_per_row(tensor) else domain
+        flat = [axis for group in tensor.dims for axis in self.table.expand(group)]
+        complete = all(group or size.literal == 1 for group, size in zip(tensor.dims, tensor.shape, strict=True))
+        return complete and self._wide(flat) == self._wide(wanted)
+
+    def _wide(self, axes: Sequence[int]) -> list[int]:
+        return [axis for axis in axes if self.table.literal(axis) != 1]

@@ -3,9 +3,11 @@
 Called by `agents/workstation.py` before anything is opened, so that what is missing is said early.
 """
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from everforge.clock import SystemClock
 from everforge.errors import UsageError
 from everforge.model.campaign import CampaignSpec
 from everforge.model.candidate import GeneratorKind
@@ -31,7 +33,7 @@ def _build(kind: GeneratorKind, spec: CampaignSpec, api_key_file: Path | None) -
         from everforge.agents.llm.api_key import ApiKeySource
         from everforge.agents.llm.generator import LlmGenerator
 
-        return LlmGenerator(spec.model, ApiKeySource(file=api_key_file))
+        return LlmGenerator(spec.model, ApiKeySource(file=api_key_file), SystemClock(), time.sleep)
     if kind is GeneratorKind.LLM:
         raise UsageError("generators: llm needs a model; set spec.llm.model in the manifest or pass --model")
     raise UsageError(f"generators: {kind} proposes nothing by itself; use builtin or llm")

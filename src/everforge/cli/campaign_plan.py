@@ -8,7 +8,7 @@ from pathlib import Path
 
 from everforge.cli.manifest_file import ManifestFile
 from everforge.cli.task_file import check_constants, constants_of
-from everforge.cli.task_source import task_text
+from everforge.cli.task_source import place_of_task, task_text
 from everforge.model.base import Record
 from everforge.model.budget import Budget
 from everforge.model.campaign import CampaignSpec, ModelSettings
@@ -51,11 +51,11 @@ def planned_campaigns(file: ManifestFile, overrides: Overrides) -> tuple[Campaig
 
 def _task(file: ManifestFile) -> TaskSpec:
     spec = file.manifest.spec
-    source, place = task_text(file)
+    source, place = task_text(file), Path(place_of_task(file))
     variants = tuple(variant.resolved() for variant in spec.variants)
-    constants = constants_of(source, Path(place))
+    constants = constants_of(source, place)
     for variant in variants:
-        check_constants(variant, constants, Path(place))
+        check_constants(variant, constants, place)
     return TaskSpec(
         name=file.manifest.metadata.name,
         source=source,

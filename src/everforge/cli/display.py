@@ -76,7 +76,7 @@ class PlainDisplay:
             yield f"note: {event.text}"
         elif isinstance(event, StageChanged) and event.stage != self._stage:
             self._stage = event.stage
-            if event.stage == "baselines":
+            if event.stage == "baseline":
                 yield "measuring baselines"
 
     def _say(self, line: str) -> None:

@@ -24,28 +24,32 @@ def print_results(
     if record.baselines_us:
         console.print(times_table(record, measured))
     for label, value in _facts(record, manifest):
-        console.print(Text.assemble((f"{label:<14}", "dim"), value), soft_wrap=True)
+        console.print(Text.assemble((f"{label:<16}", "dim"), value), soft_wrap=True)
 
 
 def times_table(record: CampaignRecord, measured: dict[str, VariantResult]) -> RenderableType:
     """Variants down, baselines and champion across: median times, and the speedup on each variant."""
-    names = sorted({name for baselines in record.baselines_us.values() for name in baselines})
+    # Held-out variants have no baselines until the champion is measured on them.
+    rows = {name: result.baselines_us for name, result in measured.items()} | record.baselines_us
+    names = sorted({name for baselines in rows.values() for name in baselines})
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("variant")
     for name in (*names, "champion", "speedup"):
         table.add_column(name, justify="right")
-    for variant, baselines in record.baselines_us.items():
-        result = measured.get(variant)
-        fastest = min(baselines, key=lambda name: baselines[name], default=None)
-        times = [Text(time_text(baselines.get(name)), "bold" if name == fastest else "") for name in names]
-        label = f"{variant} (held out)" if result is not None and result.held_out else variant
-        table.add_row(
-            label,
-            *times,
-            time_text(result.candidate_us if result else None),
-            interval_text(result.speedup if result else None),
-        )
+    for variant in sorted(rows, key=lambda name: name not in record.baselines_us):
+        table.add_row(*_times_row(variant, rows[variant], names, measured.get(variant)))
     return table
+
+
+def _times_row(
+    variant: str, baselines: dict[str, float], names: list[str], result: VariantResult | None
+) -> Iterator[Text]:
+    fastest = min(baselines, key=lambda name: baselines[name], default=None)
+    yield Text(f"{variant} (held out)" if result is not None and result.held_out else variant)
+    yield from (Text(time_text(baselines.get(name)), "bold" if name == fastest else "") for name in names)
+    untimed = result is not None and result.candidate_us is None
+    yield Text("correct" if untimed else time_text(result.candidate_us if result else None))
+    yield Text(interval_text(result.speedup if result else None))
 
 
 def _headline(record: CampaignRecord) -> str:
@@ -87,11 +91,11 @@ def _champion_facts(champion: Champion) -> Iterator[tuple[str, str]]:
 
 
 def _verdicts(record: CampaignRecord) -> Text:
-    text = Text(f"{record.trials}")
-    for verdict, count in record.trials_by_verdict.items():
-        text.append(", " if text.plain[-1] != ":" and "," in text.plain else ": ")
-        text.append(f"{count} {verdict}", VERDICT_STYLES.get(verdict, FAILED_STYLE))
-    return text
+    counts = [
+        Text(f"{count} {verdict}", VERDICT_STYLES.get(verdict, FAILED_STYLE))
+        for verdict, count in record.trials_by_verdict.items()
+    ]
+    return Text.assemble(f"{record.trials}: " if counts else "none", Text(", ").join(counts))
 
 
 def _llm(record: CampaignRecord) -> str:

@@ -16,6 +16,9 @@ from everforge.cli.campaign_plan import Overrides, planned_campaigns
 from everforge.cli.display import campaign_shown
 from everforge.cli.manifest_file import read_manifest
 from everforge.cli.results import print_results
+from everforge.cli.task_file import at_path
+from everforge.cli.task_source import place_of_task
+from everforge.errors import TaskError
 from everforge.model.campaign import CampaignRecord, CampaignSpec, CampaignState
 from everforge.model.device import DeviceKind
 from everforge.model.trial import Trial
@@ -70,10 +73,15 @@ def run(
         model=model,
         api_base=api_base,
     )
-    specs = planned_campaigns(read_manifest(manifest), overrides)
+    file = read_manifest(manifest)
+    specs = planned_campaigns(file, overrides)
     station = Workstation(state_dir, tracking_uri, api_key_file)
     console = Console(stderr=as_json, highlight=False)
-    raise typer.Exit(_run_all(specs, station, console, manifest, as_json))
+    try:
+        code = _run_all(specs, station, console, manifest, as_json)
+    except TaskError as error:
+        raise TaskError(at_path(str(error), specs[0].task, Path(place_of_task(file)))) from None
+    raise typer.Exit(code)
 
 
 def _run_all(

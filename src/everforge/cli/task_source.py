@@ -17,21 +17,32 @@ from everforge.model.manifest import ConfigMapKey, GitSource
 GIT_TIMEOUT_S = 300.0
 
 
-def task_text(file: ManifestFile) -> tuple[str, str]:
-    """The task's source, and the name of the place it came from for messages.
+def task_text(file: ManifestFile) -> str:
+    """The task's source.
 
     Raises UsageError for a ConfigMap that is not in the file, a commit that git cannot fetch, an image.
     """
     task = file.manifest.spec.task
     if task.inline is not None:
-        return task.inline, f"{file.path} (spec.task.inline)"
+        return task.inline
     if task.config_map is not None:
-        return _from_config_map(file, task.config_map), f"{file.path} (ConfigMap key {task.config_map.key})"
+        return _from_config_map(file, task.config_map)
     if task.git is not None:
-        return _from_git(file, task.git), f"{task.git.url}@{task.git.commit[:12]}:{task.git.path}"
+        return _from_git(file, task.git)
     raise file.error(
         ("spec", "task", "oci"), "an image is read on a cluster only; use inline, configMap or git here"
     )
+
+
+def place_of_task(file: ManifestFile) -> str:
+    """Where the task's source stands, for messages that go on with a line of it."""
+    task = file.manifest.spec.task
+    if task.git is not None:
+        return f"{task.git.url}@{task.git.commit[:12]}:{task.git.path}"
+    if task.config_map is not None:
+        return f"{file.path} (ConfigMap {task.config_map.name}, key {task.config_map.key})"
+    line = file.document.line_of(("spec", "task", "inline"))
+    return f"{file.path} (spec.task.inline, below line {line})"
 
 
 def _from_config_map(file: ManifestFile, wanted: ConfigMapKey) -> str:

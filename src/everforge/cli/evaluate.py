@@ -8,7 +8,7 @@ from rich.console import Console
 
 from everforge.agents.runner_process import start_local_runner
 from everforge.cli.evaluation_report import print_evaluation
-from everforge.cli.news import progress_shown
+from everforge.cli.progress_line import progress_shown
 from everforge.cli.single_trial import TrialRequest, candidate_of_file, evaluate_once
 from everforge.cli.task_choice import TaskChoice, chosen_task
 from everforge.model.device import DeviceKind
@@ -23,12 +23,8 @@ _DEFAULTS = EvaluationSettings()
 def evaluate(
     task: Annotated[Path, typer.Argument(help="Task file (KernelBench form) or manifest (.yaml).")],
     candidate: Annotated[Path, typer.Argument(help="Python file that defines class ModelNew.")],
-    device: Annotated[
-        DeviceKind | None, typer.Option(help="Where to run; a manifest's one target, else cpu.")
-    ] = None,
-    variants: Annotated[
-        str | None, typer.Option(help="Names of variants, comma-separated; all when left out.")
-    ] = None,
+    device: Annotated[DeviceKind | None, typer.Option(help="Where to run; a manifest's one target, else cpu.")] = None,
+    variants: Annotated[str | None, typer.Option(help="Names of variants, comma-separated; all when left out.")] = None,
     variants_file: Annotated[
         Path | None, typer.Option(help="YAML or JSON list of {name, constants, weight, held_out}.")
     ] = None,
@@ -38,19 +34,13 @@ def evaluate(
     precision: Annotated[
         Precision | None, typer.Option(help="Lowest compute precision allowed; the manifest's, else fp32.")
     ] = None,
-    mode: Annotated[
-        Mode | None, typer.Option(help="Mode of the reference; the manifest's, else eval.")
-    ] = None,
-    seeds: Annotated[
-        int, typer.Option(min=1, max=64, help="Fresh inputs for each variant.")
-    ] = _DEFAULTS.seeds,
+    mode: Annotated[Mode | None, typer.Option(help="Mode of the reference; the manifest's, else eval.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=64, help="Fresh inputs for each variant.")] = _DEFAULTS.seeds,
     timeout: Annotated[
         float, typer.Option(min=1, help="Wall time of the trial in seconds, build included.")
     ] = _DEFAULTS.timeout_s,
     timing: Annotated[bool, typer.Option(help="Time the candidate once it is correct.")] = True,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object; logs go to stderr.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; logs go to stderr.")] = False,
 ) -> None:
     """Judge one candidate: is it correct on every variant, and how fast.
 
@@ -79,7 +69,7 @@ def evaluate(
 
 
 def _evaluate(request: TrialRequest, as_json: bool) -> int:
-    with progress_shown(Console(stderr=True)) as on_progress:
+    with progress_shown(Console(stderr=True, highlight=False)) as on_progress:
         evaluation = evaluate_once(request, start_local_runner, on_progress)
     if as_json:
         typer.echo(evaluation.model_dump_json())

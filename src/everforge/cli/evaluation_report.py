@@ -1,109 +1,103 @@
 """An Evaluation as a person reads it in a terminal; `everforge evaluate` without --json prints this."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterator, Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from everforge.cli.wording import FAILED_STYLE, VERDICT_STYLES, interval_text, ratio_text, time_text
 from everforge.model.device import Environment
 from everforge.model.evaluation import Evaluation, StageSeconds, VariantResult
-from everforge.model.interval import Interval
-from everforge.model.verdict import Verdict
 
 # Compiler output beyond this many lines is in --json; its first lines name the first error.
 DIAGNOSTIC_LINES = 40
-
-_STYLES = {Verdict.FASTER: "bold green", Verdict.SLOWER: "bold yellow", Verdict.INCONCLUSIVE: "bold yellow"}
-_FAILED_STYLE = "bold red"
+# Columns that the quantities' names take, and that one variant takes: `12.34x [12.11, 12.58]`.
+_LABEL_WIDTH = 18
+_VARIANT_WIDTH = 23
+_VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
 
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """Write the whole report."""
-    console.print(Group(*_parts(evaluation)))
+    for part in _parts(evaluation, console.width):
+        console.print(part, soft_wrap=isinstance(part, Text))
 
 
-def _parts(evaluation: Evaluation) -> Iterable[RenderableType]:
-    style = _STYLES.get(evaluation.verdict, _FAILED_STYLE)
+def _parts(evaluation: Evaluation, width: int) -> Iterator[RenderableType]:
+    style = VERDICT_STYLES.get(evaluation.verdict, FAILED_STYLE)
     yield Text.assemble((evaluation.verdict.value, style), "  ", evaluation.reason)
-    if evaluation.variants:
-        yield variants_table(evaluation.variants)
+    per_table = max(1, (width - _LABEL_WIDTH) // _VARIANT_WIDTH)
+    for first in range(0, len(evaluation.variants), per_table):
+        yield variants_table(evaluation.variants[first : first + per_table])
     yield from (Text(line) for line in headline(evaluation))
-    yield Text(environment_line(evaluation.environment), style="dim")
-    yield Text(stages_line(evaluation.stages), style="dim")
-    yield Text(f"task {evaluation.task_digest}\ncandidate {evaluation.candidate_digest}", style="dim")
+    yield from (Text(line, style="dim") for line in provenance(evaluation))
     if evaluation.diagnostics and not evaluation.verdict.is_correct:
         yield Rule("diagnostics")
-        yield Text(_shortened(evaluation.diagnostics))
+        yield Text(shortened(evaluation.diagnostics))
 
 
-def headline(evaluation: Evaluation) -> list[str]:
+def headline(evaluation: Evaluation) -> Iterator[str]:
     """The figures a reader wants first, one per line; those that were not measured are left out."""
-    lines = []
     if evaluation.speedup is not None:
-        lines.append(f"speedup over the fastest allowed baseline: {interval_text(evaluation.speedup)}")
+        yield f"speedup over the fastest allowed baseline: {interval_text(evaluation.speedup)}"
     if evaluation.speedup_fp32 is not None:
-        lines.append(f"speedup over the fastest fp32 baseline: {evaluation.speedup_fp32:.2f}x")
+        yield f"speedup over the fastest fp32 baseline: {ratio_text(evaluation.speedup_fp32)}"
     if evaluation.sol_fraction is not None:
-        lines.append(f"speed of light: {evaluation.sol_fraction:.0%} of the roofline")
+        yield f"speed of light: {evaluation.sol_fraction:.0%} of the roofline"
     if evaluation.algebraic:
-        lines.append("algebraic shortcut: does fewer FLOPs than the task states")
-    return lines
+        yield "algebraic shortcut: does fewer FLOPs than the task states"
 
 
-def interval_text(interval: Interval) -> str:
-    """`1.52x (1.48 to 1.55)`."""
-    return f"{interval.value:.2f}x ({interval.low:.2f} to {interval.high:.2f})"
-
-
-def time_text(time_us: float | None) -> str:
-    """Microseconds with the digits a measurement supports; `-` where nothing was measured."""
-    if time_us is None:
-        return "-"
-    return f"{time_us:.0f}" if time_us >= 100 else f"{time_us:.3g}"
-
-
-def variants_table(variants: Iterable[VariantResult]) -> Table:
-    """One row per variant; one column for each baseline any of them has."""
-    rows = list(variants)
-    baselines = list(dict.fromkeys(name for row in rows for name in row.baselines_us))
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def variants_table(variants: Sequence[VariantResult]) -> Table:
+    """One column per variant, one row per quantity: errors, the candidate's time, every baseline's, the speedup."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("variant")
-    for heading in ("correct", "error ratio", "max error", "candidate µs", *(f"{b} µs" for b in baselines)):
-        table.add_column(heading, justify="right")
-    table.add_column("speedup", justify="right")
-    for row in rows:
-        table.add_row(*_cells(row, baselines), style=None if row.correct else "red")
+    for variant in variants:
+        table.add_column(f"{variant.name} (held out)" if variant.held_out else variant.name, justify="right")
+    table.add_row("correct", *(Text(*_correctness(variant)) for variant in variants))
+    table.add_row("error / allowed", *(_number(variant.error_ratio) for variant in variants))
+    table.add_row("largest error", *(_number(variant.max_error) for variant in variants))
+    table.add_row("candidate", *(time_text(variant.candidate_us) for variant in variants), style="bold")
+    for name in dict.fromkeys(name for variant in variants for name in variant.baselines_us):
+        table.add_row(name, *(time_text(variant.baselines_us.get(name)) for variant in variants))
+    table.add_row("speedup", *(interval_text(variant.speedup) for variant in variants), style="bold")
     return table
 
 
-def _cells(row: VariantResult, baselines: list[str]) -> list[str]:
-    correct = "yes" if row.correct else (row.detail or "no")
-    return [
-        f"{row.name} (held out)" if row.held_out else row.name,
-        correct,
-        _number(row.error_ratio),
-        _number(row.max_error),
-        time_text(row.candidate_us),
-        *(time_text(row.baselines_us.get(name)) for name in baselines),
-        "-" if row.speedup is None else interval_text(row.speedup),
-    ]
+def _correctness(variant: VariantResult) -> tuple[str, str]:
+    return ("yes", "green") if variant.correct else (variant.detail or "no", FAILED_STYLE)
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
+def provenance(evaluation: Evaluation) -> Iterator[str]:
+    """Where it was measured, how long that took, and of what it speaks."""
+    yield environment_line(evaluation.environment)
+    yield stages_line(evaluation.stages)
+    yield f"task {evaluation.task_digest}"
+    yield f"candidate {evaluation.candidate_digest}"
+
+
 def environment_line(environment: Environment) -> str:
     """Device, host and toolchain on one line."""
-    tools = ", ".join(f"{tool} {version}" for tool, version in environment.toolchain.items())
+    tools = ", ".join(f"{tool} {_version(text)}" for tool, text in environment.toolchain.items())
     driver = f", driver {environment.driver}" if environment.driver else ""
     isolation = "+".join(environment.isolation) or "none"
     return (
         f"{environment.device}: {environment.device_name} ({environment.architecture}{driver}), "
         f"{environment.cores} cores, {environment.host}; {tools}; isolation {isolation}"
     )
+
+
+def _version(text: str) -> str:
+    """The version in what a tool prints about itself."""
+    found = _VERSION.search(text)
+    return found.group() if found else text
 
 
 def stages_line(stages: StageSeconds) -> str:
@@ -114,8 +108,9 @@ def stages_line(stages: StageSeconds) -> str:
     )
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str, limit: int = DIAGNOSTIC_LINES) -> str:
+    """The first lines of a text, and how many there are beyond them."""
     lines = text.rstrip().splitlines()
-    hidden = len(lines) - DIAGNOSTIC_LINES
+    hidden = len(lines) - limit
     tail = [f"… {hidden} more lines in --json"] if hidden > 0 else []
-    return "\n".join([*lines[:DIAGNOSTIC_LINES], *tail])
+    return "\n".join([*lines[:limit], *tail])

@@ -1,6 +1,7 @@
 """`everforge suite DIR --out DIR`: a directory of tasks run as a fleet of campaigns, resumable, one report."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +11,9 @@ from rich.console import Console
 from everforge.agents.runner_supply import RunnerSupply
 from everforge.agents.stop_signal import StopSignal
 from everforge.agents.workstation import Workstation, local_supply
+from everforge.cli.display import campaign_shown
 from everforge.cli.evaluate import names_in
-from everforge.cli.news import SuiteNews, suite_news
+from everforge.cli.run import INTERRUPTED
 from everforge.cli.suite_plan import PlannedTask, planned_tasks
 from everforge.cli.suite_report import suite_table, summary_lines
 from everforge.cli.suite_run import SuitePorts, SuiteRequest, SuiteRun
@@ -24,10 +26,8 @@ from everforge.model.precision import Precision
 from everforge.model.suite import SuiteReport, TaskStatus
 from everforge.model.task import Mode
 from everforge.model.verdict import ExitCode
-from everforge.search.events import Listener
+from everforge.search.events import Event, Listener
 
-# What shells expect of a process that Ctrl-C ended: 128 plus SIGINT's number.
-INTERRUPTED = 130
 # A built-in campaign on one task was seen to run dry before its 20th trial.
 DEFAULT_TRIALS = 20
 
@@ -84,8 +84,8 @@ def generators_in(listed: str | None, model: str | None) -> tuple[GeneratorKind,
 def _run(request: SuiteRequest, tasks: Sequence[PlannedTask], workstation: Workstation) -> int:
     out, stop = workstation.state_dir, StopSignal()
     try:
-        with stop.installed(), local_supply() as supply, suite_news(Console(stderr=True)) as news:
-            ports = _ports(workstation, supply, stop, news)
+        with stop.installed(), local_supply() as supply:
+            ports = _ports(workstation, supply, stop, Console(stderr=True, highlight=False))
             report = SuiteRun(request, ports, out).run(tasks)
     except KeyboardInterrupt:
         typer.echo(f"stopped; {out}/report.json holds what is done, the same command goes on", err=True)
@@ -97,11 +97,17 @@ def _run(request: SuiteRequest, tasks: Sequence[PlannedTask], workstation: Works
     return exit_code_of_report(report)
 
 
-def _ports(workstation: Workstation, supply: RunnerSupply, stop: StopSignal, news: SuiteNews) -> SuitePorts:
+def _ports(workstation: Workstation, supply: RunnerSupply, stop: StopSignal, news: Console) -> SuitePorts:
     def run_campaign(spec: CampaignSpec, listener: Listener) -> CampaignRecord:
-        return workstation.run_campaign(spec, supply, listener=listener, stop=stop)
+        with campaign_shown(spec, news) as show:
 
-    return SuitePorts(run_campaign, supply.discard, news.say, news.on_event)
+            def both(event: Event) -> None:
+                listener(event)
+                show(event)
+
+            return workstation.run_campaign(spec, supply, listener=both, stop=stop)
+
+    return SuitePorts(run_campaign, supply.discard, partial(news.print, markup=False, soft_wrap=True))
 
 
 def exit_code_of_report(report: SuiteReport) -> ExitCode:

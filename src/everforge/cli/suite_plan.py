@@ -55,9 +55,7 @@ def planned_tasks(directory: Path, only: Sequence[str] = ()) -> tuple[PlannedTas
         raise UsageError(f"{directory}: not a directory; name the folder that holds the task files")
     tasks = [_planned(path, directory) for path in directory.rglob("*.py") if _is_task(path, directory)]
     if not tasks:
-        raise UsageError(
-            f"{directory}: no task files below it; they are named <id>_<Name>.py, such as 19_ReLU.py"
-        )
+        raise UsageError(f"{directory}: no task files below it; they are named <id>_<Name>.py, such as 19_ReLU.py")
     for glob in only:
         if not any(_matches(task, glob) for task in tasks):
             known = ", ".join(task.key for task in sorted(tasks, key=_order)[:5])

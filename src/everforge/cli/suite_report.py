@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.table import Table
 
 from everforge.cli.atomic_file import write_atomically
-from everforge.cli.evaluation_report import interval_text, time_text
+from everforge.cli.wording import interval_text, ratio_text, time_text
 from everforge.model.interval import Interval
 from everforge.model.suite import SuiteReport, TaskRow, TaskStatus
 
@@ -78,7 +78,7 @@ def suite_table(report: SuiteReport) -> Table:
     table = Table(header_style="bold", title=f"suite on {report.device_name or report.device}")
     table.add_column("task", overflow="fold")
     table.add_column("status")
-    for heading in ("speedup", "vs fp32", "speed of light", "trials", *(f"{name} µs" for name in baselines)):
+    for heading in ("speedup", "vs fp32", "speed of light", "trials", *baselines):
         table.add_column(heading, justify="right")
     table.add_column("note", overflow="fold")
     for row in report.tasks:
@@ -92,8 +92,8 @@ def _cells(row: TaskRow) -> list[str]:
     return [
         row.task,
         row.status.value.replace("_", " "),
-        "-" if row.speedup is None else interval_text(row.speedup),
-        "-" if row.speedup_fp32 is None else f"{row.speedup_fp32:.2f}x",
+        interval_text(row.speedup),
+        ratio_text(row.speedup_fp32),
         "-" if row.sol_fraction is None else f"{row.sol_fraction:.0%}",
         str(row.trials),
         row.error or ("algebraic shortcut" if row.algebraic else ""),

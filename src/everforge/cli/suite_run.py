@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from everforge.cli.evaluation_report import interval_text
 from everforge.cli.suite_plan import PlannedTask
 from everforge.cli.suite_progress import SuiteProgress, load_progress, save_progress
 from everforge.cli.suite_report import write_reports
 from everforge.cli.suite_rows import row_of_campaign, row_of_error, suite_report
 from everforge.cli.task_file import at_path
+from everforge.cli.wording import interval_text
 from everforge.errors import HarnessFault, MachineFault, TaskError, UsageError
 from everforge.model.base import Record
 from everforge.model.budget import Budget
@@ -23,7 +23,7 @@ from everforge.model.device import DeviceKind
 from everforge.model.precision import Precision
 from everforge.model.suite import SuiteReport, TaskRow, TaskStatus
 from everforge.model.task import Mode
-from everforge.search.events import Event, Listener, TaskAccepted, ignore
+from everforge.search.events import Event, Listener, TaskAccepted
 from everforge.search.lifecycle import spec_digest
 from everforge.store.directory_lock import DirectoryLock, hold
 
@@ -58,13 +58,12 @@ class SuitePorts:
     """What a suite reaches the world through.
 
     `run_campaign` is one sitting of a campaign; `discard_runner` gives up a runner that broke, so that the
-    next task gets a new one; `say` takes one line of news, `listener` the events of the campaign at work.
+    next task gets a new one; `say` takes one line of news.
     """
 
     run_campaign: Callable[[CampaignSpec, Listener], CampaignRecord]
     discard_runner: Callable[[], None]
     say: Callable[[str], None]
-    listener: Listener = ignore
 
 
 class SuiteRun:
@@ -149,7 +148,6 @@ class SuiteRun:
     def _on_event(self, event: Event) -> None:
         if isinstance(event, TaskAccepted):
             self._device_name = event.facts.environment.device_name
-        self._ports.listener(event)
 
     def _champion_path(self, record: CampaignRecord) -> str | None:
         if record.champion is None or record.champion.source_path is None:

@@ -54,9 +54,7 @@ def test_constants_are_the_plain_assignments_of_the_module() -> None:
         pytest.param("def f(:\n", "task.py:1: syntax error", id="syntax"),
         pytest.param("import torch\n", "class Model(nn.Module)", id="nothing-defined"),
         pytest.param(samples.TASK_SOURCE.replace("class Model", "class Other"), "class Model", id="no-model"),
-        pytest.param(
-            samples.TASK_SOURCE.replace("get_init_inputs", "init"), "get_init_inputs()", id="no-init"
-        ),
+        pytest.param(samples.TASK_SOURCE.replace("get_init_inputs", "init"), "get_init_inputs()", id="no-init"),
         pytest.param("x = 1\0", "task.py", id="nul-byte"),
     ],
 )
@@ -140,9 +138,7 @@ def test_any_setting_is_read_or_refused_as_usage(setting: str) -> None:
 
 
 def test_variants_are_read_from_yaml_and_json_alike(tmp_path: Path) -> None:
-    (tmp_path / "v.yaml").write_text(
-        "- {name: decode, constants: {batch_size: 1}, held_out: true}\n- name: prefill\n"
-    )
+    (tmp_path / "v.yaml").write_text("- {name: decode, constants: {batch_size: 1}, held_out: true}\n- name: prefill\n")
     (tmp_path / "v.json").write_text(
         '[{"name": "decode", "constants": {"batch_size": 1}, "held_out": true}, {"name": "prefill"}]'
     )
@@ -154,17 +150,13 @@ def test_variants_are_read_from_yaml_and_json_alike(tmp_path: Path) -> None:
     [
         pytest.param("v.yaml", "- name: a\n- name: [\n", "line 3", id="yaml-syntax"),
         pytest.param("v.json", '[\n{"name":}]', "line 2", id="json-syntax"),
-        pytest.param(
-            "v.yaml", "- {name: decode, constant: {batch_size: 1}}\n", "0.constant", id="unknown-field"
-        ),
+        pytest.param("v.yaml", "- {name: decode, constant: {batch_size: 1}}\n", "0.constant", id="unknown-field"),
         pytest.param("v.yaml", "decode: 1\n", "v.yaml", id="no-list"),
         pytest.param("v.yaml", "[]\n", "no variant", id="empty-list"),
         pytest.param("v.yaml", "", "v.yaml", id="empty-file"),
     ],
 )
-def test_a_wrong_variants_file_is_refused_with_the_place(
-    tmp_path: Path, name: str, text: str, said: str
-) -> None:
+def test_a_wrong_variants_file_is_refused_with_the_place(tmp_path: Path, name: str, text: str, said: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(UsageError) as refusal:
         variants_of_file(tmp_path / name)

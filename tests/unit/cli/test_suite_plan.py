@@ -75,7 +75,5 @@ def test_every_name_is_a_dns_label_a_manifest_accepts(key: str) -> None:
 
 
 def test_two_long_names_with_one_beginning_stay_two() -> None:
-    first, second = (
-        PlannedTask(key=f"level2/{'Conv2d_' * 8}{end}", path=Path("x.py")).name for end in ("Add", "Mul")
-    )
+    first, second = (PlannedTask(key=f"level2/{'Conv2d_' * 8}{end}", path=Path("x.py")).name for end in ("Add", "Mul"))
     assert first != second

@@ -21,9 +21,7 @@ from everforge.testing import samples
 BASELINES_US = {"eager-fp32": 900.0, "compile-fp32": 600.0, "compile-bf16": 200.0}
 
 
-def row(
-    speedup: float | None, status: TaskStatus = TaskStatus.IMPROVED, fp32: float | None = None
-) -> TaskRow:
+def row(speedup: float | None, status: TaskStatus = TaskStatus.IMPROVED, fp32: float | None = None) -> TaskRow:
     interval = None if speedup is None else Interval(value=speedup, low=speedup, high=speedup)
     return TaskRow(task="1_A", status=status, speedup=interval, speedup_fp32=fp32, baselines_us=BASELINES_US)
 

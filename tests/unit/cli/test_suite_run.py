@@ -170,4 +170,4 @@ def test_a_foreign_resume_file_is_refused_and_left_alone(bench: Bench) -> None:
 
 def test_news_name_the_place_in_the_suite_and_the_outcome(bench: Bench) -> None:
     bench.sit()
-    assert bench.said[1] == "[1/2] 1_A: 2.00x (1.94 to 2.06) in 1 trials"
+    assert bench.said[1] == "[1/2] 1_A: 2.00x [1.94, 2.06] in 1 trials"

@@ -64,4 +64,4 @@ def _version(program: str) -> str | None:
         return None
     lines = [line for line in told.stdout.splitlines() if any(letter.isdigit() for letter in line)]
     release = [line for line in lines if "release" in line]
-    return (release or lines or [None])[0]
+    return next(iter(release or lines), None)

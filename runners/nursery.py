@@ -53,6 +53,8 @@ class Nursery:
             self.close()
             raise HarnessFault(f"the runner's warm process did not start: {error}") from error
         self.layers = tuple(message["layers"])
+        # Address space of Python with torch mapped, before any candidate: limits come on top of it.
+        self.address_bytes = int(message["address_bytes"])
 
     def close(self) -> None:
         """End the zygote and, through it, every worker."""

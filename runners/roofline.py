@@ -5,10 +5,10 @@ The ceilings are measured on the device by `devices/base.py`, never taken from a
 
 from collections.abc import Sequence
 
+from everforge.model.device import Peaks
 from everforge.model.graph import TaskGraph, TraceFailure
 from everforge.model.interval import geometric_mean
 from everforge.model.precision import Precision
-from everforge.model.device import Peaks
 
 
 def floor_us(graph: TaskGraph | TraceFailure, peaks: Peaks, policy: Precision) -> float | None:

@@ -8,6 +8,7 @@ import contextlib
 import hmac
 import socketserver
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
@@ -191,7 +192,7 @@ class Handler(BaseHTTPRequestHandler):
             raise
         except HarnessFault as error:
             return Failure(kind="harness", message=str(error))
-        except Exception as error:  # the border of the process: the client must learn that it broke
+        except Exception as error:  # noqa: BLE001 - the border of the process: the client must learn that it broke
             self.server.log_fault(error)
             return Failure(kind="harness", message=f"{type(error).__name__}: {error}")
 
@@ -204,7 +205,7 @@ class Handler(BaseHTTPRequestHandler):
         """A Unix socket's client has no address."""
         return "client"
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         """Requests are not logged: trials are, by the client."""
 
 
@@ -222,14 +223,8 @@ class RunnerServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def log_fault(self, error: BaseException) -> None:
         """Write an unexpected error's traceback to the runner's log."""
-        import traceback
-
         self._log("".join(traceback.format_exception(error)))
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A broken connection is the client's business; the traceback goes to the log."""
-        import sys
-
-        error = sys.exception() if hasattr(sys, "exception") else None
-        if error is not None:
-            self.log_fault(error)
+    def handle_error(self, *_: Any) -> None:
+        """An error outside any answer, such as a broken connection: it goes to the log."""
+        self._log(traceback.format_exc())

@@ -11,8 +11,7 @@ from contextlib import ExitStack
 from everforge.errors import DeviceFault, HarnessFault
 from everforge.model.base import digest_of
 from everforge.model.device import Environment, Peaks
-from everforge.model.evaluation import Evaluation, VariantResult
-from everforge.model.interval import Interval
+from everforge.model.evaluation import Evaluation
 from everforge.model.session import OpenSession, RunTrial, TaskFacts, VariantFacts
 from everforge.model.task import Variant
 from everforge.model.verdict import Fault, Verdict
@@ -22,18 +21,16 @@ from everforge.runners.devices.base import Device
 from everforge.runners.jail import Limits
 from everforge.runners.nursery import Nursery
 from everforge.runners.reference import ReferenceBuilder, VariantReference
-from everforge.runners.roofline import floor_us, sol_fraction
+from everforge.runners.roofline import floor_us
 from everforge.runners.static_rules import judge_source
-from everforge.runners.timing import Contender, Pairing, speedup_of
 from everforge.runners.trace import trace_task
-from everforge.runners.trial import CandidateTrial, Checked, IncorrectOutput, Judged, Stopwatch
+from everforge.runners.trial import CandidateTrial, Checked, IncorrectOutput, Judged
+from everforge.runners.trial_record import TimedVariant, TrialRecord
 
 News = Callable[[str, str], None]
 
 # A candidate holds its inputs mapped, on the device or copied, and its outputs: room on top of its own allowance.
 _INPUT_COPIES = 6
-# Below the floor by more than its own error of measurement, a kernel has not done the task's work as stated.
-_FLOOR_MARGIN = 0.9
 
 
 class Session:
@@ -138,17 +135,22 @@ class Session:
             return record.evaluation(Verdict.INFRA_ERROR, str(error), fault=fault)
 
     def _examine(
-        self, trial: CandidateTrial, request: RunTrial, record: "TrialRecord", news: News
+        self, trial: CandidateTrial, request: RunTrial, record: TrialRecord, news: News
     ) -> Evaluation:
         news("compile", "")
         trial.load()
         checked = []
         for reference in self._wanted(request, news):
-            news("verify", reference.variant.name if not reference.variant.held_out else "a held-out variant")
+            hidden = reference.variant.held_out
+            news("verify", "a held-out variant" if hidden else reference.variant.name)
             try:
                 checked.append(trial.check(reference))
             except IncorrectOutput as error:
                 return record.incorrect(error)
+            except Judged as judged:
+                if hidden:  # what it printed could give the shape away
+                    raise Judged(judged.verdict, "failed on a shape it was not shown") from judged
+                raise
         if not request.timed:
             return record.untimed(checked)
         return self._timed(trial, checked, record, request, news)
@@ -167,41 +169,18 @@ class Session:
         ]
 
     def _timed(
-        self,
-        trial: CandidateTrial,
-        checked: list[Checked],
-        record: "TrialRecord",
-        request: RunTrial,
-        news: News,
+        self, trial: CandidateTrial, checked: list[Checked], record: TrialRecord, request: RunTrial, news: News
     ) -> Evaluation:
         if self._baselines is None:
             raise HarnessFault("the session was closed")
-        rows, pairings, fp32_pairings, floors = [], [], [], []
-        for item in checked:
-            variant = item.reference.variant
-            if variant.held_out:
-                rows.append(_row(item))
-                continue
-            news("time", variant.name)
-            facts = self._facts[variant.name]
+        timed = []
+        for item in (item for item in checked if not item.reference.variant.held_out):
+            facts = self._facts[item.reference.variant.name]
+            news("time", facts.name)
             own, others = trial.time(item.reference, facts, self._baselines)
-            best = others[facts.fastest]
-            pairing = Pairing(variant.weight, tuple(own.rounds_us), tuple(best.rounds_us))
-            pairings.append(pairing)
-            fp32_rounds = tuple(others[facts.fastest_fp32].rounds_us)
-            fp32_pairings.append(Pairing(variant.weight, tuple(own.rounds_us), fp32_rounds))
-            floors.append(facts.floor_us)
-            raced = {name: contender.median_us for name, contender in others.items()}
-            rows.append(_row(item, own, facts.baselines_us() | raced, speedup_of([pairing], _SEED)))
-        own_us = [row.candidate_us for row in rows if row.candidate_us is not None]
-        sol = sol_fraction(floors, own_us)
-        return record.timed(
-            tuple(rows),
-            speedup=speedup_of(pairings, _SEED),
-            speedup_fp32=speedup_of(fp32_pairings, _SEED).value,
-            sol=sol,
-            algebraic=bool(request.candidate.rewrites) or (sol is not None and sol * _FLOOR_MARGIN > 1),
-        )
+            timed.append(TimedVariant(item, facts, own, others))
+        hidden = [item for item in checked if item.reference.variant.held_out]
+        return record.timed(timed, hidden, algebraic=bool(request.candidate.rewrites))
 
     def _memory_bytes(self) -> int:
         largest = max((case.inputs.size for ref in self._references.values() for case in ref.cases), default=0)
@@ -212,121 +191,10 @@ class Session:
         return Limits(
             cpu_seconds=self._settings.cpu_seconds,
             # A GPU's driver reserves address space far beyond memory; there the address limit must stay off.
-            address_bytes=self._memory_bytes() + _IMPORTED_BYTES if self._device.shares_host_memory else None,
+            address_bytes=self._nursery.address_bytes + self._memory_bytes() if self._device.shares_host_memory else None,
             file_bytes=self._settings.file_bytes,
             processes=self._settings.processes,
         )
-
-
-# Resampling has a fixed seed, so that one set of samples always gives one interval.
-_SEED = 0
-# Address space of Python with torch and its libraries, all of it mapped before the candidate starts.
-_IMPORTED_BYTES = 24 << 30
-
-
-def _row(
-    item: Checked,
-    own: Contender | None = None,
-    baselines_us: dict[str, float] | None = None,
-    speedup: Interval | None = None,
-) -> VariantResult:
-    variant = item.reference.variant
-    return VariantResult(
-        name=variant.name,
-        held_out=variant.held_out,
-        correct=True,
-        max_error=item.max_error,
-        error_ratio=item.error_ratio,
-        candidate_us=None if own is None else own.median_us,
-        baselines_us=baselines_us or {},
-        speedup=speedup,
-        samples=None if own is None else len(own.rounds_us),
-    )
-
-
-class TrialRecord:
-    """Collects what becomes the evaluation, whatever the verdict."""
-
-    def __init__(self, environment: Environment, task_digest: str, candidate_digest: str) -> None:
-        self.watch = Stopwatch(time.monotonic())
-        self._environment = environment
-        self._task_digest = task_digest
-        self._candidate_digest = candidate_digest
-
-    def evaluation(
-        self,
-        verdict: Verdict,
-        reason: str,
-        diagnostics: str | None = None,
-        *,
-        fault: Fault | None = None,
-        rows: tuple[VariantResult, ...] = (),
-        speedup: Interval | None = None,
-        speedup_fp32: float | None = None,
-        sol: float | None = None,
-        algebraic: bool = False,
-    ) -> Evaluation:
-        """The evaluation, with the time spent until now."""
-        stages = self.watch.stages()
-        return Evaluation(
-            verdict=verdict,
-            reason=reason,
-            fault=fault,
-            speedup=speedup,
-            speedup_fp32=speedup_fp32,
-            sol_fraction=sol,
-            algebraic=algebraic,
-            variants=rows,
-            environment=self._environment,
-            task_digest=self._task_digest,
-            candidate_digest=self._candidate_digest,
-            diagnostics=diagnostics,
-            stages=stages,
-            device_seconds=stages.verify + stages.time,
-        )
-
-    def incorrect(self, error: IncorrectOutput) -> Evaluation:
-        """Wrong on one variant. Of a held-out one, nothing is told that would give its shape away."""
-        row = error.result()
-        if not row.held_out:
-            return self.evaluation(Verdict.INCORRECT, f"variant {row.name}: {row.detail}", rows=(row,))
-        detail = "correct on the shapes it was shown, wrong on one it was not"
-        hidden = row.model_copy(update={"name": "held-out", "detail": detail})
-        return self.evaluation(Verdict.INCORRECT, detail, rows=(hidden,))
-
-    def untimed(self, checked: list[Checked]) -> Evaluation:
-        """Correct, and nobody asked how fast."""
-        rows = tuple(_row(item) for item in checked)
-        return self.evaluation(Verdict.INCONCLUSIVE, "correct; not timed", rows=rows)
-
-    def timed(
-        self,
-        rows: tuple[VariantResult, ...],
-        speedup: Interval,
-        speedup_fp32: float,
-        sol: float | None,
-        algebraic: bool,
-    ) -> Evaluation:
-        """Correct and timed: the interval decides."""
-        verdict, reason = _judge_speed(speedup)
-        return self.evaluation(
-            verdict,
-            reason,
-            rows=rows,
-            speedup=speedup,
-            speedup_fp32=speedup_fp32,
-            sol=sol,
-            algebraic=algebraic,
-        )
-
-
-def _judge_speed(speedup: Interval) -> tuple[Verdict, str]:
-    told = f"{speedup.value:.3g}× the fastest allowed baseline, 95 % interval {speedup.low:.3g} to {speedup.high:.3g}"
-    if speedup.low > 1:
-        return Verdict.FASTER, told
-    if speedup.high < 1:
-        return Verdict.SLOWER, told
-    return Verdict.INCONCLUSIVE, f"{told}: it straddles 1"
 
 
 def session_id_of(request: OpenSession) -> str:

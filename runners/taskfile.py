@@ -62,7 +62,7 @@ def _override(tree: ast.Module, name: str, constants: Mapping[str, ConstantValue
             hint = f"; did you mean {near[0]}?" if near else f"; it defines {', '.join(places) or 'none'}"
             raise TaskError(f"{name}: no module-level constant {constant!r} to override{hint}")
         replaced = places[constant]
-        replaced.value = ast.copy_location(ast.Constant(value), replaced.value)
+        replaced.value = ast.copy_location(ast.Constant(value), replaced)
 
 
 def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.Assign | ast.AnnAssign]]:

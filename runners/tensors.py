@@ -118,7 +118,7 @@ def _pairs(tree: Tree, node: Description) -> Iterator[tuple[torch.Tensor, Descri
         for key, item in node["dict"]:
             yield from _pairs(tree[key], item)
     elif "tuple" in node or "list" in node:
-        for value, item in zip(tree, node.get("tuple", node.get("list")), strict=True):
+        for value, item in zip(tree, node["tuple"] if "tuple" in node else node["list"], strict=True):
             yield from _pairs(value, item)
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from everforge.model.interval import Interval, bootstrap, geometric_mean
+from everforge.model.interval import Interval, bootstrap_strata, geometric_mean
 from everforge.model.session import EvaluationSettings
 from everforge.runners.worker_handle import Worker
 
@@ -92,7 +92,7 @@ def _relative_width(left: Sequence[float], right: Sequence[float]) -> float:
     ratios = sorted(b / a for a, b in zip(left, right, strict=True))
     low, _, high = statistics.quantiles(ratios, n=4)
     # Standard error of a median is 1.25 standard deviations over √n; an IQR is 1.35 of those; 95 % is ±1.96.
-    return 2 * 1.96 * 1.25 * (high - low) / 1.35 / len(ratios) ** 0.5 / statistics.median(ratios)
+    return float(2 * 1.96 * 1.25 * (high - low) / 1.35 / len(ratios) ** 0.5 / statistics.median(ratios))
 
 
 @dataclass(frozen=True)
@@ -107,23 +107,13 @@ class Pairing:
 def speedup_of(pairings: Sequence[Pairing], seed: int) -> Interval:
     """Weighted geometric mean over variants of median baseline over median candidate.
 
-    Rounds are resampled in pairs, each variant for itself, so that drift common to a round cancels.
+    Rounds are resampled in pairs, so that drift common to a round cancels, and each variant for itself.
     """
-    rounds = [
-        (index, pair)
-        for index, pairing in enumerate(pairings)
-        for pair in zip(pairing.candidate_us, pairing.baseline_us, strict=True)
-    ]
     weights = [pairing.weight for pairing in pairings]
+    rounds = [list(zip(pairing.candidate_us, pairing.baseline_us, strict=True)) for pairing in pairings]
+    return bootstrap_strata(rounds, lambda sample: geometric_mean([_ratio(pairs) for pairs in sample], weights), seed)
 
-    def statistic(sample: Sequence[tuple[int, tuple[float, float]]]) -> float:
-        ratios = []
-        for index in range(len(pairings)):
-            pairs = [pair for number, pair in sample if number == index] or [
-                pair for number, pair in rounds if number == index
-            ]
-            candidate_us, baseline_us = zip(*pairs, strict=True)
-            ratios.append(statistics.median(baseline_us) / statistics.median(candidate_us))
-        return geometric_mean(ratios, weights)
 
-    return bootstrap(rounds, statistic, seed)
+def _ratio(pairs: Sequence[tuple[float, float]]) -> float:
+    candidate_us, baseline_us = zip(*pairs, strict=True)
+    return float(statistics.median(baseline_us) / statistics.median(candidate_us))

@@ -4,6 +4,8 @@ The verdict is decided here, in the trusted parent, from what it compared and cl
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,9 +44,14 @@ class Stopwatch:
     started_s: float
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("compile", "verify", "time"), 0.0))
 
-    def add(self, stage: str, since_s: float) -> None:
-        """Count the time since a moment of the monotonic clock to a stage."""
-        self.seconds[stage] += time.monotonic() - since_s
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count what is done inside to a stage, also when it fails."""
+        began_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.monotonic() - began_s
 
     def stages(self) -> StageSeconds:
         """The split so far."""
@@ -110,27 +117,23 @@ class CandidateTrial:
 
     def load(self) -> None:
         """Import the candidate in its process."""
-        started_s = time.monotonic()
         tf32 = Precision.TF32 in self._task.precision.allowed
-        self.ask({"op": "load", "device": self._device.kind, "tf32": tf32, "source": self._candidate.source})
-        self._watch.add("compile", started_s)
+        with self._watch.stage("compile"):
+            self.ask({"op": "load", "device": self._device.kind, "tf32": tf32, "source": self._candidate.source})
 
     def check(self, reference: VariantReference) -> Checked:
         """Build the candidate for a variant and compare it on every case. Raises Judged if it is wrong."""
-        started_s = time.monotonic()
-        self.ask(
-            {
-                "op": "build",
-                "slot": reference.variant.name,
-                "init": reference.init.description,
-                "state": reference.state.description,
-                "mode": self._task.mode,
-                "trainable": self._task.trainable,
-                "baseline": None,
-            },
-            (reference.init.block.descriptor, reference.state.block.descriptor),
-        )
-        self._watch.add("compile", started_s)
+        build = {
+            "op": "build",
+            "slot": reference.variant.name,
+            "init": reference.init.description,
+            "state": reference.state.description,
+            "mode": self._task.mode,
+            "trainable": self._task.trainable,
+            "baseline": None,
+        }
+        with self._watch.stage("compile"):
+            self.ask(build, (reference.init.block.descriptor, reference.state.block.descriptor))
         kept = {case.name for case in timed_cases(reference)}
         findings = []
         for case in reference.cases:
@@ -171,13 +174,10 @@ class CandidateTrial:
     def _call(self, reference: VariantReference, case: Case, block: Block) -> dict[str, Any]:
         """One call; the first of each variant compiles what is compiled late, such as Triton kernels."""
         slot = reference.variant.name
-        started_s = time.monotonic()
-        answer = self.ask(
-            {"op": "call", "slot": slot, "set": case.name, "expected": reference.expected}, (block.descriptor,)
-        )
-        self._watch.add("verify" if slot in self._called else "compile", started_s)
-        self._called.add(slot)
-        return answer
+        message = {"op": "call", "slot": slot, "set": case.name, "expected": reference.expected}
+        with self._watch.stage("verify" if slot in self._called else "compile"):
+            self._called.add(slot)
+            return self.ask(message, (block.descriptor,))
 
     def _check_reload(self, reference: VariantReference) -> None:
         """Load other parameters: what was prepacked from the first ones must not be used any more."""
@@ -203,19 +203,18 @@ class CandidateTrial:
         self, reference: VariantReference, facts: VariantFacts, baselines: BaselineRunner
     ) -> tuple[Contender, dict[str, Contender]]:
         """Race the candidate against the fastest baselines of a variant."""
-        started_s = time.monotonic()
         sets = tuple(case.name for case in timed_cases(reference))
         own = Contender(self._worker, reference.variant.name, sets)
         others = {name: baselines.contender(facts.name, name) for name in {facts.fastest, facts.fastest_fp32}}
         try:
-            race([own, *others.values()], self._settings, self._deadline_s)
+            with self._watch.stage("time"):
+                race([own, *others.values()], self._settings, self._deadline_s)
         except TurnFailed as error:
             raise Judged(Verdict.CRASH, f"raised while timed: {error}", error.failure["traceback"]) from error
         except WorkerTimeout as error:
             raise Judged(Verdict.TIMEOUT, "did not finish while timed", self._output()) from error
         except WorkerEnded as error:
             raise Judged(Verdict.CRASH, f"its process ended while timed: {error.how}", self._output()) from error
-        self._watch.add("time", started_s)
         return own, others
 
 

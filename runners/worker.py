@@ -27,7 +27,10 @@ from everforge.runners.models import (
 )
 from everforge.runners.tensors import Tree, describe, leaves, map_block, map_tree, read, write
 
-_BUILD_FAILURES = ("CompilationError", "OutOfResources", "PTXASError", "CalledProcessError", "CompileTimeAssertionFailure")
+_BUILD_FAILURES = {
+    *("CompilationError", "CompileTimeAssertionFailure", "OutOfResources", "PTXASError"),  # Triton
+    *("CalledProcessError", "SyntaxError", "NotACandidate"),
+}
 # The end of a traceback holds the error; 6 kB hold a compiler's first errors too.
 _TRACEBACK_CHARACTERS = 6000
 
@@ -96,7 +99,7 @@ class WorkerState:
             self.sets.pop(name, None)
         for slot in message["slots"]:
             for table in (self.models, self.callables, self.contexts):
-                table.pop(slot, None)  # type: ignore[attr-defined]
+                table.pop(slot, None)
         self.device.release_memory()
         return {}
 
@@ -161,7 +164,7 @@ def failure_of(error: BaseException) -> dict[str, Any]:
     """What went wrong, as data: whether it was the build, one line, and the end of the traceback."""
     names = {type(link).__name__ for link in _chain(error)}
     text = "".join(traceback.format_exception(error))
-    built = bool(names & {*_BUILD_FAILURES, "SyntaxError", "NotACandidate"}) or "Error building extension" in text
+    built = bool(names & _BUILD_FAILURES) or "Error building extension" in text
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return {
         "build": built,
@@ -191,7 +194,7 @@ def run_worker(channel: Channel) -> None:
             return
         try:
             answer = operations[message["op"]](message, descriptors)
-        except BaseException as error:  # a candidate may raise anything, SystemExit included: all of it is data
+        except BaseException as error:  # noqa: BLE001 - a candidate may raise anything, SystemExit included: all of it is data
             answer = {"failure": failure_of(error)}
         close_all(descriptors)
         channel.send(answer)

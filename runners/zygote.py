@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 from everforge.runners import jail
@@ -61,7 +62,7 @@ def _keep(message: dict[str, Any], connection: int, status: int) -> None:
         os.close(status)
         os.waitpid(init, 0)
         os._exit(0)
-    except BaseException as error:  # nothing of the zygote's own loop may run in a fork
+    except BaseException as error:  # noqa: BLE001 - nothing of the zygote's own loop may run in a fork
         os.write(status, f"broken {type(error).__name__}: {error}\n".encode())
         os._exit(1)
 
@@ -99,7 +100,7 @@ def _become_worker(message: dict[str, Any], cell: jail.Cell | None, connection: 
         from everforge.runners.worker import run_worker
 
         run_worker(Channel(socket.socket(fileno=connection)))
-    except BaseException as error:  # the last border of the process: say why on stderr, then go
+    except BaseException as error:  # noqa: BLE001 - the last border of the process: say why on stderr, then go
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
         os._exit(1)
     os._exit(0)
@@ -132,17 +133,15 @@ def main() -> None:
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     layers = jail.probe(sys.argv[2])
     # Imported for the forks: candidates and baselines find them already there.
-    import torch
-    import torch.utils.cpp_extension
+    import torch.utils.cpp_extension  # noqa: F401
 
     with contextlib.suppress(ImportError):  # a CPU machine may have no Triton
-        import triton  # noqa: F401
-        import triton.language
+        import triton.language  # noqa: F401
 
     from everforge.runners import worker  # noqa: F401
 
-    torch.set_num_threads(max(torch.get_num_threads(), 1))
-    channel.send({"layers": layers})
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    channel.send({"layers": layers, "address_bytes": pages * os.sysconf("SC_PAGE_SIZE")})
     serve(channel)
 
 

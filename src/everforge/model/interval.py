@@ -33,9 +33,18 @@ class Interval(Record):
 
 def bootstrap(samples: Sequence[T], statistic: Callable[[Sequence[T]], float], seed: int) -> Interval:
     """Percentile bootstrap of any statistic of `samples` (Efron 1979), deterministic under `seed`."""
+    return bootstrap_strata([samples], lambda strata: statistic(strata[0]), seed)
+
+
+def bootstrap_strata(
+    strata: Sequence[Sequence[T]], statistic: Callable[[Sequence[Sequence[T]]], float], seed: int
+) -> Interval:
+    """As `bootstrap`, each stratum resampled for itself: a statistic over several groups of samples."""
     rng = random.Random(seed)
-    value = statistic(samples)
-    resampled = sorted(statistic(rng.choices(samples, k=len(samples))) for _ in range(RESAMPLES))
+    value = statistic(strata)
+    resampled = sorted(
+        statistic([rng.choices(samples, k=len(samples)) for samples in strata]) for _ in range(RESAMPLES)
+    )
     low, high = resampled[int(0.025 * RESAMPLES)], resampled[int(0.975 * RESAMPLES) - 1]
     return Interval(value=value, low=min(low, value), high=max(high, value))
 

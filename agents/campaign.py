@@ -91,7 +91,9 @@ class Campaign:
         previous = store.campaign(self._spec.campaign_id)
         if previous is None or not is_settled(previous, self._spec):
             return None
-        self._tell_end(previous, store.trials(self._spec.campaign_id))
+        trials = store.trials(self._spec.campaign_id)
+        self._ports.listener(CampaignStarted(spec=self._spec, resumed_trials=len(trials)))
+        self._tell_end(previous, trials)
         return previous
 
     def _resume(self, facts: TaskFacts) -> None:

@@ -4,7 +4,7 @@ Called by `agents/workstation.py` before anything is opened, so that what is mis
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from everforge.clock import SystemClock
@@ -12,6 +12,8 @@ from everforge.errors import UsageError
 from everforge.model.campaign import CampaignSpec
 from everforge.model.candidate import GeneratorKind
 from everforge.search.generator import Generator
+
+GeneratorFactory = Callable[[CampaignSpec, Path | None], Mapping[GeneratorKind, Generator]]
 
 # Fixed, so that the built-in generator's parameter search proposes the same candidates on every run.
 SEED = 0

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from everforge.agents.runner_client import RunnerClient
@@ -24,7 +24,11 @@ from everforge.errors import HarnessFault
 READY_S = 180.0
 # A runner that is asked to end has at most a candidate to kill.
 GRACE_S = 5.0
+# Between closing its socket and having an exit status, a dying process was seen to take milliseconds.
+DYING_S = 1.0
 LOG_LINES_SHOWN = 20
+
+RUNNER = ("-m", "everforge.runners")
 
 _ALLOWED = re.compile(
     r"PATH|HOME|LANG|LC_\w+|LD_LIBRARY_PATH|TMPDIR|CC|CXX|OMP_NUM_THREADS"
@@ -75,19 +79,24 @@ class LocalRunner(RunnerClient):
     def _said_at_the_end(self) -> str:
         lines = (self._directory / "log").read_text(encoding="utf-8", errors="replace").splitlines()
         shown = "\n  ".join(lines[-LOG_LINES_SHOWN:]) or "(nothing)"
-        status = self._process.poll()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(DYING_S)
+        status = self._process.returncode
         ended = "still running" if status is None else f"exit status {status}"
         return f"; its process: {ended}; its log ends:\n  {shown}"
 
 
-def start_local_runner(ready_s: float = READY_S) -> LocalRunner:
-    """Start a runner process on this machine. Raises HarnessFault if it does not come up."""
+def start_local_runner(ready_s: float = READY_S, program: Sequence[str] = RUNNER) -> LocalRunner:
+    """Start a runner process on this machine: Python with `program`, and the socket it is to listen on.
+
+    Raises HarnessFault if it does not come up within `ready_s`.
+    """
     # Short and private: a Unix socket's path may have 107 characters, and mkdtemp's mode is 0700.
     directory = Path(tempfile.mkdtemp(prefix="everforge-runner-"))
     token = secrets.token_urlsafe(32)
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "everforge.runners", "--socket", str(directory / "socket")],
+            [sys.executable, *program, "--socket", str(directory / "socket")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from everforge.agents.campaign import Campaign, Ports
-from everforge.agents.generators import build_generators
+from everforge.agents.generators import GeneratorFactory, build_generators
 from everforge.agents.runner_process import start_local_runner
 from everforge.agents.runner_supply import RunnerSupply
 from everforge.agents.stop_signal import StopSignal
@@ -27,6 +27,7 @@ class Workstation:
     state_dir: Path
     tracking_uri: str | None = None
     api_key_file: Path | None = None
+    generators_of: GeneratorFactory = build_generators
 
     @property
     def champions_dir(self) -> Path:
@@ -54,7 +55,7 @@ class Workstation:
         ports = Ports(
             supply=supply,
             open_store=lambda: self.store,
-            generators=build_generators(spec, self.api_key_file),
+            generators=self.generators_of(spec, self.api_key_file),
             clock=SystemClock(),
             champions_dir=self.champions_dir,
             may_resume=self.state_dir.exists(),

@@ -48,7 +48,7 @@ def campaign_shown(spec: CampaignSpec, console: Console) -> Iterator[Listener]:
     if not console.is_terminal:
         yield PlainDisplay(spec, console)
         return
-    display = LiveDisplay(spec)
+    display = LiveDisplay(spec, console)
     with Live(display, console=console, refresh_per_second=4, transient=True):
         yield display
 
@@ -67,7 +67,7 @@ class PlainDisplay:
 
     def _lines(self, event: Event) -> Iterator[str]:
         if isinstance(event, CampaignStarted) and event.resumed_trials:
-            yield f"resumed: {event.resumed_trials} trials are recorded and are not run again"
+            yield resumed_line(event)
         elif isinstance(event, TaskAccepted):
             yield from facts_lines(event.facts)
         elif isinstance(event, TrialFinished):
@@ -83,6 +83,11 @@ class PlainDisplay:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def resumed_line(event: CampaignStarted) -> str:
+    """What an earlier sitting left, so that nobody waits for it to be measured again."""
+    return f"resumed: {event.resumed_trials} trials are recorded and are not run again"
+
+
 def facts_lines(facts: TaskFacts) -> Iterator[str]:
     """What the runner found when it opened the task."""
     environment = facts.environment
@@ -93,8 +98,9 @@ def facts_lines(facts: TaskFacts) -> Iterator[str]:
 class LiveDisplay:
     """The state of one campaign, drawn anew by rich four times a second."""
 
-    def __init__(self, spec: CampaignSpec) -> None:
+    def __init__(self, spec: CampaignSpec, console: Console) -> None:
         self._spec = spec
+        self._console = console
         self._spent = Spend()
         self._trials: list[tuple[Trial, bool]] = []
         self._resumed = 0
@@ -106,6 +112,8 @@ class LiveDisplay:
     def __call__(self, event: Event) -> None:
         if isinstance(event, CampaignStarted):
             self._resumed = event.resumed_trials
+            if event.resumed_trials:
+                self._console.print(resumed_line(event), markup=False)
         elif isinstance(event, TaskAccepted):
             self._device = f"{event.facts.environment.device_name} ({self._spec.device})"
             self._notes.extend(note for note in event.facts.notes if note not in self._notes)

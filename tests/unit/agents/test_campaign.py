@@ -1,5 +1,6 @@
 """The campaign loop over fakes: what it records, when it stops, and that a killed campaign resumes exactly."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,9 @@ from everforge.agents.runner_supply import RunnerSupply
 from everforge.agents.stop_signal import StopSignal
 from everforge.errors import BudgetExceeded, HarnessFault, ModelUnavailable, TaskError
 from everforge.model.budget import Budget, Spend
-from everforge.model.campaign import CampaignRecord, CampaignSpec, CampaignState, StopReason
+from everforge.model.campaign import CampaignRecord, CampaignSpec, CampaignState, Champion, StopReason
 from everforge.model.candidate import Candidate, GeneratorKind
-from everforge.model.session import OpenSession, RunTrial
+from everforge.model.session import OpenSession, RunTrial, TaskFacts
 from everforge.model.trial import Purpose, Trial
 from everforge.model.verdict import Verdict
 from everforge.search.events import Event, Noted, TrialFinished
@@ -107,7 +108,8 @@ def test_champion_reports_the_speedup_of_its_remeasurement(bench: Bench) -> None
 
 def test_champion_file_holds_exactly_the_measured_source(bench: Bench) -> None:
     record = bench.sit(ScriptedGenerator([GOOD]), spec=spec_of())
-    assert record.champion is not None and record.champion.source_path is not None
+    assert record.champion is not None
+    assert record.champion.source_path is not None
     assert Path(record.champion.source_path).read_text() == GOOD.source
 
 
@@ -173,7 +175,11 @@ def test_known_candidate_reuses_its_verdict_and_costs_no_trial(bench: Bench) -> 
     record = bench.sit(ScriptedGenerator([SLOW, SLOW, GOOD]), spec=spec)
     assert len([r for r in bench.runners[0].requests if r.candidate == SLOW]) == 1
     assert record.trials == 2
-    assert [event.reused for event in bench.events if isinstance(event, TrialFinished)][:3] == [False, True, False]
+    assert [event.reused for event in bench.events if isinstance(event, TrialFinished)][:3] == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_dead_runner_is_replaced_and_its_trial_tried_again(bench: Bench) -> None:
@@ -188,7 +194,8 @@ def test_dead_runner_is_replaced_and_its_trial_tried_again(bench: Bench) -> None
     assert len(bench.runners) == 2
     assert bench.runners[0].closed == 1
     assert record.trials_by_verdict[Verdict.INFRA_ERROR] == 1
-    assert record.champion is not None and record.champion.candidate_digest == GOOD.digest
+    assert record.champion is not None
+    assert record.champion.candidate_digest == GOOD.digest
 
 
 def test_machine_that_keeps_failing_ends_the_campaign_until_it_is_run_again(bench: Bench) -> None:
@@ -225,7 +232,8 @@ def test_raised_budget_goes_on_where_the_campaign_ended(bench: Bench) -> None:
     bench.sit(ScriptedGenerator([SLOW, GOOD, BEST]), spec=spec_of(trials=2))
     record = bench.sit(ScriptedGenerator([SLOW, GOOD, BEST]), spec=spec_of(trials=3))
     assert record.trials == 3
-    assert record.champion is not None and record.champion.candidate_digest == BEST.digest
+    assert record.champion is not None
+    assert record.champion.candidate_digest == BEST.digest
     assert len(set(bench.measured)) == len(bench.measured)
 
 
@@ -261,7 +269,9 @@ def unbroken(directory: Path) -> tuple[CampaignRecord, tuple[Trial, ...]]:
 
 
 @pytest.mark.parametrize("boundary", range(5))
-def test_campaign_killed_before_any_trial_ends_with_the_unbroken_record(tmp_path: Path, boundary: int) -> None:
+def test_campaign_killed_before_any_trial_ends_with_the_unbroken_record(
+    tmp_path: Path, boundary: int
+) -> None:
     whole, whole_trials = unbroken(tmp_path / "champions")
     bench = Bench(tmp_path / "champions")
     spec = spec_of(trials=3)
@@ -271,11 +281,53 @@ def test_campaign_killed_before_any_trial_ends_with_the_unbroken_record(tmp_path
         if next(seen) == boundary:
             raise Killed
 
-    try:
+    with contextlib.suppress(Killed):
         bench.sit(ScriptedGenerator(SCRIPT), spec=spec, trial_hook=kill)
-    except Killed:
-        pass
     resumed = bench.sit(ScriptedGenerator(SCRIPT), spec=spec)
-    assert resumed.model_copy(update={"tracking_uri": None}) == whole
+    assert resumed == whole
+    assert [t.trial_id for t in bench.trials(spec)] == [t.trial_id for t in whole_trials]
+    assert len(set(bench.measured)) == len(bench.measured)
+
+
+class MortalStore(MemoryStore):
+    """A store whose process is killed right after its n-th write."""
+
+    def __init__(self, writes_left: int) -> None:
+        super().__init__()
+        self.writes_left = writes_left
+
+    def _after_write(self) -> None:
+        self.writes_left -= 1
+        if self.writes_left == 0:
+            raise Killed
+
+    def record_facts(self, campaign_id: str, facts: TaskFacts) -> None:
+        super().record_facts(campaign_id, facts)
+        self._after_write()
+
+    def record_trial(self, trial: Trial) -> None:
+        super().record_trial(trial)
+        self._after_write()
+
+    def register_champion(self, campaign_id: str, champion: Champion, trial: Trial) -> Champion:
+        registered = super().register_champion(campaign_id, champion, trial)
+        self._after_write()
+        return registered
+
+    def record_campaign(self, record: CampaignRecord) -> None:
+        super().record_campaign(record)
+        self._after_write()
+
+
+@pytest.mark.parametrize("writes", range(1, 11))
+def test_campaign_killed_after_any_write_ends_with_the_unbroken_record(tmp_path: Path, writes: int) -> None:
+    whole, whole_trials = unbroken(tmp_path / "champions")
+    bench = Bench(tmp_path / "champions")
+    bench.store = MortalStore(writes)
+    spec = spec_of(trials=3)
+    with pytest.raises(Killed):
+        bench.sit(ScriptedGenerator(SCRIPT), spec=spec)
+    resumed = bench.sit(ScriptedGenerator(SCRIPT), spec=spec)
+    assert resumed == whole
     assert [t.trial_id for t in bench.trials(spec)] == [t.trial_id for t in whole_trials]
     assert len(set(bench.measured)) == len(bench.measured)

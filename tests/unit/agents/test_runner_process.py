@@ -1,0 +1,79 @@
+"""Starting a runner process: what it may see, how its death is told, that nothing of it stays behind."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from everforge.agents.runner_process import LocalRunner, runner_environment, start_local_runner
+from everforge.errors import HarnessFault
+
+# A runner that is ready at once, keeps what it was given beside its socket, and ends with its standard input.
+STAND_IN = """
+import os, pathlib, sys
+directory = pathlib.Path(sys.argv[-1]).parent
+(directory / "token").write_text(sys.stdin.readline())
+(directory / "environment").write_text(chr(10).join(os.environ))
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def started(program: str) -> LocalRunner:
+    return start_local_runner(ready_s=60.0, program=("-c", program))
+
+
+def left_behind(tmp_path: Path) -> list[str]:
+    return [path.name for path in tmp_path.iterdir()]
+
+
+@pytest.fixture(autouse=True)
+def _private_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
+def test_keys_and_tokens_never_reach_the_runner() -> None:
+    environment = {
+        "PATH": "/bin",
+        "CUDA_VISIBLE_DEVICES": "0",
+        "OPENAI_API_KEY": "k",
+        "CUDA_SECRET_TOKEN": "t",
+        "PYTHONPATH": "/elsewhere",
+        "NVIDIA_API_KEY": "k",
+    }
+    assert runner_environment(environment) == {"PATH": "/bin", "CUDA_VISIBLE_DEVICES": "0"}
+
+
+def test_runner_gets_its_token_on_standard_input_and_a_scrubbed_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "secret")
+    runner = started(STAND_IN)
+    [directory] = tmp_path.iterdir()
+    token = (directory / "token").read_text().strip()
+    environment = (directory / "environment").read_text().splitlines()
+    runner.close()
+    assert len(token) > 30
+    assert "ANTHROPIC_API_KEY" not in environment
+    assert "PATH" in environment
+
+
+def test_closed_runner_leaves_no_process_and_no_directory(tmp_path: Path) -> None:
+    runner = started(STAND_IN)
+    runner.close()
+    runner.close()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(runner.pid, 0)
+    assert left_behind(tmp_path) == []
+
+
+def test_runner_that_dies_at_the_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    with pytest.raises(HarnessFault, match=r"(?s)ended; its process: exit status 1.*no module named torch"):
+        started("raise SystemExit('no module named torch')")
+    assert left_behind(tmp_path) == []
+
+
+def test_runner_that_is_never_ready_is_ended(tmp_path: Path) -> None:
+    with pytest.raises(HarnessFault, match=r"was not ready after 0\.1 s"):
+        start_local_runner(ready_s=0.1, program=("-c", "import sys; sys.stdin.read(); sys.stdin.read()"))
+    assert left_behind(tmp_path) == []

@@ -59,8 +59,8 @@ def campaign_tags(spec: CampaignSpec) -> dict[str, str]:
         "everforge.device": spec.device,
         "everforge.budget": canonical_json(budget),
         "everforge.generators": ", ".join(spec.generators),
-        "everforge.target_speedup": "" if spec.target_speedup is None else f"{spec.target_speedup:g}",
-        "everforge.model": spec.model.model if spec.model else "",
+        "everforge.target_speedup": "none" if spec.target_speedup is None else f"{spec.target_speedup:g}",
+        "everforge.model": spec.model.model if spec.model else "none",
         "mlflow.source.name": "everforge",
         "mlflow.source.type": "LOCAL",
     }
@@ -81,7 +81,9 @@ def environment_tags(environment: Environment) -> dict[str, str]:
 
 def record_tags(record: CampaignRecord) -> dict[str, str]:
     """Where the campaign stands."""
-    tags = {"everforge.state": record.state, "everforge.detail": record.detail[:TAG_CHARACTERS]}
+    tags: dict[str, str] = {"everforge.state": record.state}
+    if record.detail:
+        tags["everforge.detail"] = record.detail[:TAG_CHARACTERS]
     if record.stop_reason is not None:
         tags["everforge.stop_reason"] = record.stop_reason
     if record.champion is not None:
@@ -202,15 +204,18 @@ def trial_tags(trial: Trial, parent_run_id: str) -> dict[str, str]:
 
 def champion_tags(champion: Champion, trial: Trial) -> dict[str, str]:
     """Provenance of a registered version."""
-    return {
+    figures = {
+        "everforge.speedup": f"{champion.speedup.value:.4g}",
+        "everforge.speedup_interval": f"{champion.speedup.low:.4g} to {champion.speedup.high:.4g}",
+        "everforge.language": trial.candidate.language,
+    }
+    identity = {
         "everforge.candidate_digest": champion.candidate_digest,
         "everforge.task_digest": trial.evaluation.task_digest,
         "everforge.campaign_id": trial.campaign_id,
         "everforge.trial_id": champion.trial_id,
-        "everforge.language": trial.candidate.language,
-        "everforge.speedup": f"{champion.speedup.value:.4g}",
-        "everforge.speedup_interval": f"{champion.speedup.low:.4g} to {champion.speedup.high:.4g}",
-    } | environment_tags(trial.evaluation.environment)
+    }
+    return figures | environment_tags(trial.evaluation.environment) | identity
 
 
 def present(values: Mapping[str, float | None]) -> dict[str, float]:

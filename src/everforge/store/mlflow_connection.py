@@ -107,10 +107,16 @@ class MlflowConnection:
                 Path(directory, name).write_bytes(text.encode())
             self.client.log_artifacts(run_id, directory, folder)
 
-    def download(self, run_id: str, name: str) -> str:
-        """The text of an artifact."""
+    def download(self, run: Any, name: str) -> str:
+        """The text of an artifact of a run that was just fetched.
+
+        The client's own way asks for the run again and lists its artifacts: three requests where one will do.
+        """
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        files = get_artifact_repository(run.info.artifact_uri, tracking_uri=self.tracking_uri)
         with tempfile.TemporaryDirectory(prefix="everforge-") as directory:
-            return Path(self.client.download_artifacts(run_id, name, directory)).read_bytes().decode()
+            return Path(files.download_artifacts(name, directory)).read_bytes().decode()
 
     def runs(self, experiment_ids: list[str], **tags: str) -> list[Any]:
         """The active runs that carry all these `everforge.` tags, oldest first."""

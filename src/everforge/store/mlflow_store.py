@@ -24,6 +24,9 @@ from everforge.store.mlflow_connection import MlflowConnection
 
 CHAMPION_ALIAS = "champion"
 CHAMPION_FOLDER = "champion"
+_FAMILY = "task family"
+# The second tag opens the experiment in the UI as model training: runs and curves first, not chats and prompts.
+_EXPERIMENT_TAGS = {"everforge.kind": _FAMILY, "mlflow.experimentKind": "custom_model_development"}
 _RUN_STATUS = {
     CampaignState.RUNNING: "RUNNING",
     CampaignState.INTERRUPTED: "KILLED",
@@ -90,8 +93,7 @@ class MlflowStore:
             if place is None:
                 return ()
             runs = self._connection.runs([place.experiment_id], campaign_id=campaign_id, kind="trial")
-            whole = [run.info.run_id for run in runs if _is_whole(run)]
-            texts = [self._connection.download(run_id, "trial.json") for run_id in whole]
+            texts = [self._connection.download(run, "trial.json") for run in runs if _is_whole(run)]
         found = [Trial.model_validate_json(text) for text in texts]
         return fields.ordered({trial.trial_id: trial for trial in found}.values())
 
@@ -138,10 +140,13 @@ class MlflowStore:
         """The last record of a campaign, None if none was kept."""
         with self._reaching() as client:
             place = self._found(campaign_id)
-            # The state is tagged after the record is uploaded, so the tag vouches for the artifact.
-            if place is None or "everforge.state" not in client.get_run(place.run_id).data.tags:
+            if place is None:
                 return None
-            text = self._connection.download(place.run_id, "campaign.json")
+            run = client.get_run(place.run_id)
+            # The state is tagged after the record is uploaded, so the tag vouches for the artifact.
+            if "everforge.state" not in run.data.tags:
+                return None
+            text = self._connection.download(run, "campaign.json")
         return CampaignRecord.model_validate_json(text)
 
     def flush(self) -> int:
@@ -168,7 +173,7 @@ class MlflowStore:
         """The campaign's place, looked up once."""
         if campaign_id not in self._places:
             client = self._connection.client
-            families = client.search_experiments(filter_string="tags.`everforge.kind` = 'task family'")
+            families = client.search_experiments(filter_string=f"tags.`everforge.kind` = '{_FAMILY}'")
             ids = [experiment.experiment_id for experiment in families]
             runs = self._connection.runs(ids, campaign_id=campaign_id, kind="campaign")
             if not runs:
@@ -193,13 +198,13 @@ class MlflowStore:
             location = None
             if self._artifacts_dir is not None:
                 location = (self._artifacts_dir.resolve() / _folder_name(task)).as_uri()
-            return str(client.create_experiment(task, location, tags={"everforge.kind": "task family"}))
+            return str(client.create_experiment(task, location, tags=_EXPERIMENT_TAGS))
         if experiment.lifecycle_stage == "deleted":
             raise StoreRefused(
                 f"the MLflow experiment {task!r} was deleted; bring it back with"
                 f" `mlflow experiments restore --experiment-id {experiment.experiment_id}`"
             )
-        client.set_experiment_tag(experiment.experiment_id, "everforge.kind", "task family")
+        client.set_experiment_tag(experiment.experiment_id, "everforge.kind", _FAMILY)
         return str(experiment.experiment_id)
 
     def _write_trial(self, place: _Place, trial: Trial) -> str:
@@ -210,11 +215,7 @@ class MlflowStore:
             return str(runs[0].info.run_id)
         run_id = str(runs[0].info.run_id if runs else self._create_trial_run(place, trial))
         self._connection.log(
-            run_id,
-            fields.trial_metrics(trial),
-            fields.trial_params(trial),
-            {"mlflow.note.content": pages.trial_note(trial)},
-            at_s=trial.finished_at_s,
+            run_id, fields.trial_metrics(trial), fields.trial_params(trial), at_s=trial.finished_at_s
         )
         self._connection.upload(run_id, _trial_files(trial))
         self._draw_curve(place, trial)
@@ -227,7 +228,8 @@ class MlflowStore:
         run = self._connection.client.create_run(
             place.experiment_id,
             start_time=int(started_at_s * 1000),
-            tags=fields.trial_tags(trial, place.run_id),
+            # The note is set here and not with the metrics: that saves a transaction, about 5 ms on SQLite.
+            tags=fields.trial_tags(trial, place.run_id) | {"mlflow.note.content": pages.trial_note(trial)},
             run_name=fields.trial_run_name(trial),
         )
         return run.info.run_id

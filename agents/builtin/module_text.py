@@ -1,0 +1,108 @@
+"""The parts of a candidate's Python that do not depend on the device: state by name, sizes, steps left to PyTorch.
+
+`cpp_emitter.py` writes `class ModelNew` with it.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from everforge.agents.builtin.plan import Buffer, BufferArg, Plan, Size, TorchStep
+from everforge.model.graph import TaskGraph
+
+STATE_HELPERS = '''
+
+def _declare(model, name, shape, dtype, is_parameter):
+    """Make room for a parameter or buffer under its name in the reference, such as `net.0.weight`."""
+    *path, leaf = name.split(".")
+    for part in path:
+        if part not in model._modules:
+            model.add_module(part, nn.Module())
+        model = model._modules[part]
+    tensor = torch.zeros(shape, dtype=dtype)
+    if is_parameter:
+        model.register_parameter(leaf, nn.Parameter(tensor, requires_grad=tensor.is_floating_point()))
+    else:
+        model.register_buffer(leaf, tensor)
+
+
+def _fit_shapes(model, state, prefix, *_):
+    """Before loading: other variants of the task may have parameters of other shapes under the same names."""
+    for name, value in state.items():
+        *path, leaf = name.removeprefix(prefix).split(".")
+        owner = model.get_submodule(".".join(path))
+        held = getattr(owner, leaf, None)
+        if isinstance(held, torch.Tensor) and held.shape != value.shape:
+            held.data = torch.zeros(value.shape, dtype=held.dtype, device=held.device)
+'''
+
+
+def state_lines(plan: Plan, graph: TaskGraph) -> Iterator[str]:
+    """Statements of the constructor that declare the reference's state, and the graph's constants beside it."""
+    for node in graph.nodes:
+        if node.op in ("parameter", "buffer") and node.target is not None and node.outputs:
+            meta, kind = node.outputs[0], node.op == "parameter"
+            yield f'_declare(self, "{node.target}", {meta.shape}, torch.{meta.dtype}, {kind})'
+    for buffer in plan.buffers:
+        if buffer.origin == "constant" and buffer.values is not None:
+            tensor = f"torch.tensor({literal_text(buffer.values)}, dtype=torch.{buffer.dtype})"
+            yield f'self.register_buffer("{buffer.name}", {tensor}, persistent=False)'
+    yield "self.register_load_state_dict_pre_hook(_fit_shapes)"
+
+
+def inputs_of(plan: Plan) -> list[Buffer]:
+    """The buffers that are arguments of forward, in order."""
+    found = [buffer for buffer in plan.buffers if buffer.origin == "input"]
+    return sorted(found, key=lambda buffer: buffer.position or 0)
+
+
+def argument_names(plan: Plan) -> list[str]:
+    """Names of forward's arguments; those that are no tensors are taken and not read."""
+    named = {buffer.position: buffer.name for buffer in inputs_of(plan)}
+    return [named.get(position, f"_unused_{position}") for position in range(plan.input_count)]
+
+
+def step_lines(step: TorchStep) -> Iterator[str]:
+    """The call of a step that is left to PyTorch."""
+    given = [literal_text(arg) for arg in step.args] + [f"{key}={literal_text(value)}" for key, value in step.kwargs]
+    if not step.reason.startswith("a view"):
+        yield f"# left to PyTorch: {step.reason}"
+    yield f"{', '.join(name or '_' for name in step.outputs)} = torch.ops.{step.op}({', '.join(given)})"
+    for name in step.outputs:
+        if name is not None:
+            yield f"{name} = {name}.contiguous()"
+
+
+def returned_text(plan: Plan) -> str:
+    """What forward returns, in the reference's form."""
+    if plan.structure == "tensor":
+        return plan.results[0]
+    return f"[{', '.join(plan.results)}]" if plan.structure == "list" else f"({', '.join(plan.results)},)"
+
+
+def size_text(size: Size) -> str:
+    """An extent as an expression over the shapes of buffers."""
+    factors = [f"{buffer}.shape[{dimension}]" for buffer, dimension in size.factors]
+    if size.times != 1 or not factors:
+        factors.append(str(size.times))
+    text = " * ".join(factors)
+    return text if size.over == 1 else f"({text}) // {size.over}"
+
+
+def literal_text(value: Any) -> str:
+    """An argument of a TorchStep, or a constant's values, as source."""
+    match value:
+        case BufferArg():
+            return value.name
+        case Size():
+            return size_text(value)
+        case dict() if "dtype" in value:
+            return f"torch.{value['dtype']}"
+        case dict() if "float" in value:
+            return f'float("{value["float"]}")'
+        case float() if not math.isfinite(value):
+            return f'float("{value}")'
+        case tuple() | list():
+            return f"[{', '.join(literal_text(item) for item in value)}]"
+        case _:
+            return repr(value)

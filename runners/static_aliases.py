@@ -61,15 +61,12 @@ class Aliases:
             return self.path_of(node.func) in LOADER_FUNCTIONS or f"{name}()" in self._built
         return _key_of(node) in self._built
 
-    def uses(self, path: str) -> bool:
-        """Whether any name stands for `path` or something inside it."""
-        return any(found == path or found.startswith(f"{path}.") for found in self._paths.values())
-
 
 def _canonical(parts: list[str]) -> str:
     """The path with detours cut off: `torch.nn.functional.torch.hub` is `torch.hub`."""
     for index in range(len(parts) - 1, 0, -1):
-        if parts[index] in ("torch", "triton"):
+        # `torch._inductor.config.triton` is a group of settings, not the module.
+        if parts[index] == "torch" or (parts[index] == "triton" and parts[index - 1] != "config"):
             parts = parts[index:]
             break
     return LONG_CHAIN if len(parts) > LONGEST_CHAIN or parts[0] == LONG_CHAIN else ".".join(parts)

@@ -45,9 +45,7 @@ class Walk:
         self._tree = tree
         self._aliases = Aliases(tree)
         nodes = list(ast.walk(tree))
-        self._builds_native = self._aliases.uses(names.EXTENSION_LOADER) or any(
-            isinstance(node, ast.Attribute) and node.attr == "cpp_extension" for node in nodes
-        )
+        self._builds_native = any(_mentions_loader(node) for node in nodes)
         self._called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
         # Strings that stand alone as statements and, as the walk goes on, parts of longer texts already read.
         self._read_texts = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
@@ -182,9 +180,7 @@ class Walk:
             yield from ((line, Rule.NATIVE, why) for line, why in native_refusals(text))
 
 
-def _children_with_parameters(
-    node: ast.AST, parameters: frozenset[str]
-) -> Iterator[tuple[ast.AST, frozenset[str]]]:
+def _children_with_parameters(node: ast.AST, parameters: frozenset[str]) -> Iterator[tuple[ast.AST, frozenset[str]]]:
     """Children with the function parameters in force there: a parameter called `compile` is no builtin."""
     if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
         yield from ((child, parameters) for child in ast.iter_child_nodes(node))
@@ -195,6 +191,12 @@ def _children_with_parameters(
     # Defaults, decorators and annotations are evaluated outside, where the parameter does not exist.
     in_body = set(map(id, body))
     yield from ((child, parameters) for child in ast.iter_child_nodes(node) if id(child) not in in_body)
+
+
+def _mentions_loader(node: ast.AST) -> bool:
+    """Whether a node names the extension loader: an import, an attribute or a string."""
+    mentioned = (getattr(node, field, None) for field in ("name", "module", "attr", "value"))
+    return any(isinstance(text, str) and "cpp_extension" in text for text in mentioned)
 
 
 def _is_super(node: ast.expr) -> bool:

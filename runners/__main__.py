@@ -40,6 +40,7 @@ def main() -> None:
             pass
         finally:
             server.shutdown()
+            arguments.socket.unlink(missing_ok=True)
             workshop.close()
 
 

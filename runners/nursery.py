@@ -41,7 +41,7 @@ class Nursery:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "everforge.runners.zygote", str(theirs.fileno()), str(trial)],
             pass_fds=(theirs.fileno(),),
-            env=child_environment(root),
+            env=child_environment(root) | _zygote_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
@@ -104,6 +104,18 @@ class Nursery:
             "layers": self.layers,
             "visible": jail.visible_paths(),
         }
+
+
+def _zygote_environment() -> dict[str, str]:
+    """What keeps a fork of the zygote usable."""
+    return {
+        # The zygote finds this package where this process found it, installed or not.
+        "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path if path),
+        # Asking the CUDA runtime whether a GPU is there would bar every fork from using it; NVML does not.
+        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+        # Importing NumPy starts a thread for each core otherwise, and forks of threads may deadlock.
+        "OPENBLAS_NUM_THREADS": "1",
+    }
 
 
 def child_environment(directory: Path) -> dict[str, str]:

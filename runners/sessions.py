@@ -188,10 +188,11 @@ class Session:
         return self._settings.memory_bytes + _INPUT_COPIES * (largest + state)
 
     def _limits(self) -> Limits:
+        # A GPU's driver reserves address space far beyond memory; there the address limit must stay off.
+        limited = self._device.shares_host_memory
         return Limits(
             cpu_seconds=self._settings.cpu_seconds,
-            # A GPU's driver reserves address space far beyond memory; there the address limit must stay off.
-            address_bytes=self._nursery.address_bytes + self._memory_bytes() if self._device.shares_host_memory else None,
+            address_bytes=self._nursery.address_bytes + self._memory_bytes() if limited else None,
             file_bytes=self._settings.file_bytes,
             processes=self._settings.processes,
         )

@@ -6,12 +6,14 @@ The file is the user's own and is trusted; candidates never see it. Used by sess
 import ast
 import difflib
 import linecache
+import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from everforge.errors import TaskError
+from everforge.model.base import digest_of
 from everforge.model.task import ConstantValue
 
 _NEEDED = ("Model", "get_inputs", "get_init_inputs")
@@ -38,7 +40,9 @@ def load_task_file(name: str, source: str, constants: Mapping[str, ConstantValue
         line = getattr(error, "lineno", None)
         raise TaskError(f"{name}{f', line {line}' if line else ''}: not Python: {error}") from error
     _override(tree, name, constants)
-    module = types.ModuleType("everforge_task")
+    # torch.compile imports the modules it inlines by name, so each variant's module is a module of its own.
+    module = types.ModuleType("everforge_task_" + digest_of([source, dict(constants)])[-12:])
+    sys.modules[module.__name__] = module
     # Inductor and inspect read sources through linecache; a task has no file of its own in the runner.
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     try:

@@ -18,9 +18,7 @@ def default_tracking_uri(state_dir: Path) -> str:
     return f"sqlite:///{state_dir.resolve() / 'mlflow.db'}"
 
 
-def open_store(
-    state_dir: Path, tracking_uri: str | None = None, clock: Clock | None = None
-) -> OutboxStore:
+def open_store(state_dir: Path, tracking_uri: str | None = None, clock: Clock | None = None) -> OutboxStore:
     """The store behind `tracking_uri` (None: a SQLite database in `state_dir`), its outbox in `state_dir`.
 
     Connects at the first write, and never fails because a server is away. Raises UsageError for a URI or a

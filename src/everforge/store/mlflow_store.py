@@ -61,9 +61,7 @@ class MlflowStore:
         """Make or find the campaign's parent run, with the spec and the task's source as artifacts."""
         with self._reaching() as client:
             place = self._found(spec.campaign_id) or self._made(spec)
-            self._connection.log(
-                place.run_id, params=fields.campaign_params(spec), tags=fields.campaign_tags(spec)
-            )
+            self._connection.log(place.run_id, params=fields.campaign_params(spec), tags=fields.campaign_tags(spec))
             self._connection.upload(
                 place.run_id, {"spec.json": spec.model_dump_json(indent=2), "task.py": spec.task.source}
             )
@@ -113,9 +111,7 @@ class MlflowStore:
             self._connection.upload(run_id, files, CHAMPION_FOLDER)
             version = self._version(place.model_name, champion, trial, run_id)
             client.set_registered_model_alias(place.model_name, CHAMPION_ALIAS, version)
-        return champion.model_copy(
-            update={"run_id": run_id, "model_uri": f"models:/{place.model_name}/{version}"}
-        )
+        return champion.model_copy(update={"run_id": run_id, "model_uri": f"models:/{place.model_name}/{version}"})
 
     def record_campaign(self, record: CampaignRecord) -> None:
         """Keep where the campaign stands: its record, a summary page, totals as metrics, the run's status."""
@@ -214,9 +210,7 @@ class MlflowStore:
         if runs and _is_whole(runs[0]):
             return str(runs[0].info.run_id)
         run_id = str(runs[0].info.run_id if runs else self._create_trial_run(place, trial))
-        self._connection.log(
-            run_id, fields.trial_metrics(trial), fields.trial_params(trial), at_s=trial.finished_at_s
-        )
+        self._connection.log(run_id, fields.trial_metrics(trial), fields.trial_params(trial), at_s=trial.finished_at_s)
         self._connection.upload(run_id, _trial_files(trial))
         self._draw_curve(place, trial)
         status = "FAILED" if trial.evaluation.verdict is Verdict.INFRA_ERROR else "FINISHED"

@@ -18,7 +18,8 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em; color: #1b1f24; background: #fff; }
 table { border-collapse: collapse; margin: 0.5em 0 1.5em; }
 th, td { padding: 0.3em 0.9em; border-bottom: 1px solid #d5d9de; text-align: left; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+td:first-child { white-space: nowrap; }
 .state { color: #57606a; }
 """
 
@@ -101,9 +102,7 @@ def _champion_section(champion: Champion | None) -> str:
 
 def _baseline_section(baselines_us: dict[str, dict[str, float]]) -> str:
     names = list(dict.fromkeys(name for times in baselines_us.values() for name in times))
-    rows = [
-        (variant, *(_figure(times.get(name)) for name in names)) for variant, times in baselines_us.items()
-    ]
+    rows = [(variant, *(_figure(times.get(name)) for name in names)) for variant, times in baselines_us.items()]
     return _table("Baselines, median µs per call", ("variant", *names), rows)
 
 

@@ -113,9 +113,7 @@ def task_graph(variant: str = "prefill") -> TaskGraph:
         variant=variant,
         nodes=(
             GraphNode(id="x", op="input", outputs=(meta,)),
-            GraphNode(
-                id="softmax", op="aten.softmax.int", args=({"node": "x", "index": None}, -1), outputs=(meta,)
-            ),
+            GraphNode(id="softmax", op="aten.softmax.int", args=({"node": "x", "index": None}, -1), outputs=(meta,)),
         ),
         results=(Ref(node="softmax"),),
         bytes=2 * 4 * meta.elements,

@@ -1,11 +1,11 @@
 """What every store must do, as a pytest class: subclass it, name your store, and the rules run against it.
 
-    class TestMyStore(StoreContract):
-        @pytest.fixture
-        def store(self, tmp_path): ...
+class TestMyStore(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path): ...
 
-        @pytest.fixture
-        def reopened(self, store): ...      # how the next process would see the same data
+    @pytest.fixture
+    def reopened(self, store): ...      # how the next process would see the same data
 """
 
 from collections.abc import Callable

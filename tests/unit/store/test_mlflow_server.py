@@ -71,6 +71,6 @@ def test_outage_in_mid_campaign_loses_and_doubles_nothing(emptied_server, tmp_pa
     client = MlflowConnection(emptied_server.uri).client
     experiment = client.get_experiment_by_name(spec.task.name)
     assert len(client.search_runs([experiment.experiment_id])) == len(everything) + 1
-    assert client.get_model_version_by_alias("softmax-lse-cpu", "champion").tags[
-        "everforge.candidate_digest"
-    ] == (champion.candidate_digest)
+    assert client.get_model_version_by_alias("softmax-lse-cpu", "champion").tags["everforge.candidate_digest"] == (
+        champion.candidate_digest
+    )

@@ -1,0 +1,1 @@
+"""What Everforge tells its operators: Prometheus metrics."""

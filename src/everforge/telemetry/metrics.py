@@ -1,0 +1,109 @@
+"""The Prometheus metrics of a campaign, each named once, in `TABLE`; dashboards and alerts are checked against it.
+
+The campaign loop counts through `CampaignMetrics`; whoever serves /metrics owns the registry. Labels have few
+values: never a trial, a candidate or a message, which would make a time series each.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from everforge.model.trial import Conversation, Trial
+
+PREFIX = "everforge_"
+# A Triton kernel is verified in 0.1 s, a C++ one compiles for 30 s, and the default timeout of a trial is 120 s.
+STAGE_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+
+
+class Type(StrEnum):
+    """Prometheus metric types in use."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric as it is exposed."""
+
+    name: str
+    type: Type
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+TRIALS = Metric("everforge_trials_total", Type.COUNTER, "Finished trials", ("verdict", "device", "generator"))
+TRIAL_SECONDS = Metric("everforge_trial_seconds", Type.HISTOGRAM, "Wall time of a trial by stage", ("stage", "device"))
+DEVICE_SECONDS = Metric("everforge_device_seconds_total", Type.COUNTER, "Time trials held a device", ("device",))
+LLM_TOKENS = Metric(
+    "everforge_llm_tokens_total", Type.COUNTER, "Tokens sent to and received from models", ("model", "direction")
+)
+LLM_DOLLARS = Metric(
+    "everforge_llm_dollars_total", Type.COUNTER, "Cost of model calls, where the price is known", ("model",)
+)
+OUTBOX_DEPTH = Metric("everforge_outbox_depth", Type.GAUGE, "Writes that wait for the tracking server")
+STORE_WRITE_FAILURES = Metric(
+    "everforge_store_write_failures_total", Type.COUNTER, "Writes the tracking server did not take"
+)
+
+TABLE = (
+    TRIALS,
+    TRIAL_SECONDS,
+    DEVICE_SECONDS,
+    LLM_TOKENS,
+    LLM_DOLLARS,
+    OUTBOX_DEPTH,
+    STORE_WRITE_FAILURES,
+)
+
+
+class CampaignMetrics:
+    """Counts what campaigns do, in a registry of the caller's. Safe between threads, as its parts are."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._trials = _counter(TRIALS, registry)
+        self._trial_seconds = Histogram(
+            TRIAL_SECONDS.name,
+            TRIAL_SECONDS.help,
+            TRIAL_SECONDS.labels,
+            registry=registry,
+            buckets=STAGE_BUCKETS_S,
+        )
+        self._device_seconds = _counter(DEVICE_SECONDS, registry)
+        self._llm_tokens = _counter(LLM_TOKENS, registry)
+        self._llm_dollars = _counter(LLM_DOLLARS, registry)
+        self._outbox_depth = Gauge(OUTBOX_DEPTH.name, OUTBOX_DEPTH.help, registry=registry)
+        self._store_write_failures = _counter(STORE_WRITE_FAILURES, registry)
+
+    def trial_finished(self, trial: Trial) -> None:
+        """Count a trial: its verdict, where its time went, and the conversation that led to it."""
+        judged = trial.evaluation
+        device = judged.environment.device.value
+        self._trials.labels(judged.verdict.value, device, trial.candidate.generator.value).inc()
+        for stage in type(judged.stages).model_fields:
+            self._trial_seconds.labels(stage, device).observe(getattr(judged.stages, stage))
+        self._device_seconds.labels(device).inc(judged.device_seconds)
+        if trial.conversation is not None:
+            self.model_replied(trial.conversation)
+
+    def model_replied(self, conversation: Conversation) -> None:
+        """Count tokens and dollars of a conversation; call it only for those that led to no trial."""
+        model = conversation.model
+        self._llm_tokens.labels(model, "prompt").inc(conversation.prompt_tokens)
+        self._llm_tokens.labels(model, "completion").inc(conversation.completion_tokens)
+        if conversation.dollars is not None:
+            self._llm_dollars.labels(model).inc(conversation.dollars)
+
+    def outbox_waits(self, writes: int) -> None:
+        """Show how many writes wait for the tracking server: what `Store.flush` returned."""
+        self._outbox_depth.set(writes)
+
+    def store_write_failed(self) -> None:
+        """Count a write that the tracking server did not take."""
+        self._store_write_failures.inc()
+
+
+def _counter(metric: Metric, registry: CollectorRegistry) -> Counter:
+    return Counter(metric.name, metric.help, metric.labels, registry=registry)

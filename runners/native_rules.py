@@ -71,5 +71,10 @@ def native_refusals(text: str) -> Iterator[tuple[int, str]]:
             yield line, f"native code with {found.group().strip(' (')!r}: it {why}"
 
 
+def is_refused_function(name: str) -> bool:
+    """Whether a C function of this name may not be called; ctypes finds those of libc in any library."""
+    return any(name in functions.split() for _, functions in _FUNCTIONS)
+
+
 def _blank_comment(lexeme: re.Match[str]) -> str:
     return lexeme.group() if lexeme["comment"] is None else " " + "\n" * lexeme.group().count("\n")

@@ -53,12 +53,14 @@ class Aliases:
         return _canonical([*self._paths[root].split("."), *reversed(names)])
 
     def is_built_kernel(self, node: ast.AST) -> bool:
-        """Whether an expression is what the extension loader returned, or that library's file name."""
+        """Whether an expression is what the extension loader returned, its file name, or it opened by ctypes."""
         if isinstance(node, ast.Attribute) and node.attr == "__file__":
             node = node.value
         if isinstance(node, ast.Call):
-            name = _key_of(node.func)
-            return self.path_of(node.func) in LOADER_FUNCTIONS or f"{name}()" in self._built
+            path, name = self.path_of(node.func), _key_of(node.func)
+            if path == "ctypes.CDLL":
+                return len(node.args) == 1 and self.is_built_kernel(node.args[0])
+            return path in LOADER_FUNCTIONS or f"{name}()" in self._built
         return _key_of(node) in self._built
 
 

@@ -16,10 +16,10 @@ def _each(text: str, reason: str) -> dict[str, str]:
     return dict.fromkeys(text.split(), reason)
 
 
-# What a kernel needs from the standard library: numbers, containers, text templates. ctypes is here for
-# kernels built by the extension loader and called through their C interface; see CTYPES_NAMES.
+# What a kernel needs from the standard library: numbers, containers, text templates. hashlib names extensions by
+# their source; ctypes calls what the extension loader built through its C interface, see CTYPES_NAMES.
 ALLOWED_ROOTS = _words(
-    "__future__ abc collections contextlib copy ctypes dataclasses enum functools itertools math numbers"
+    "__future__ abc collections contextlib copy ctypes dataclasses enum functools hashlib itertools math numbers"
     " operator string textwrap torch triton typing typing_extensions warnings"
 )
 

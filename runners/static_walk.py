@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from everforge.runners import static_names as names
-from everforge.runners.native_rules import native_refusals
+from everforge.runners.native_rules import is_refused_function, native_refusals
 from everforge.runners.static_aliases import Aliases
 
 
@@ -46,6 +46,7 @@ class Walk:
         self._aliases = Aliases(tree)
         nodes = list(ast.walk(tree))
         self._builds_native = any(_mentions_loader(node) for node in nodes)
+        self._defined = {node.name for node in nodes if isinstance(node, _Definition)}
         self._called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
         # Strings that stand alone as statements and, as the walk goes on, parts of longer texts already read.
         self._read_texts = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
@@ -99,6 +100,8 @@ class Walk:
         why = (path and names.path_refusal(path)) or names.attribute_refusal(node.attr)
         if why:
             yield Rule.ATTRIBUTE, why
+        if is_refused_function(node.attr) and self._aliases.is_built_kernel(node.value):
+            yield Rule.LIBRARY, f".{node.attr} of a built library: it is the system's, not the kernel's own"
         if not isinstance(node.ctx, ast.Load) and not (path and names.is_setting(path)):
             yield from self._of_assignment(node.value)
 
@@ -134,8 +137,8 @@ class Walk:
             yield from self._of_attribute_call(function, node)
         elif function == "type" and len(node.args) > 1 and isinstance(node.func, ast.Name):
             yield Rule.BUILTIN, "type with three arguments: write the class out"
-        elif self._aliases.path_of(node.func, self._parameters) == "ctypes.CDLL" and not (
-            len(node.args) == 1 and self._aliases.is_built_kernel(node.args[0])
+        elif self._aliases.path_of(node.func, self._parameters) == "ctypes.CDLL" and not self._aliases.is_built_kernel(
+            node
         ):
             yield Rule.LIBRARY, "ctypes.CDLL may only open the library that load or load_inline has built"
 
@@ -156,12 +159,21 @@ class Walk:
             why = names.attribute_refusal(leading) or (path and names.path_refusal(f"{path}.{leading}"))
             if why:
                 yield Rule.ATTRIBUTE, why
-        elif path is not None or (names.could_become_refused(leading) and not self._hands_on(function, name)):
-            yield Rule.ATTRIBUTE, f"{function} with a name made at run time: begin it with a plain text"
+        elif path is not None or self._is_code(owner):
+            yield Rule.ATTRIBUTE, f"{function} with a name made at run time, on a module, class or function"
+        elif not isinstance(name, ast.Name) and names.could_become_refused(leading):
+            yield Rule.ATTRIBUTE, f"{function} with a name put together: begin it with a plain text"
 
-    def _hands_on(self, function: str, name: ast.expr) -> bool:
-        """Whether this is an overridden `__setattr__` that passes on the name it was given."""
-        return function == "__setattr__" and isinstance(name, ast.Name) and name.id in self._parameters
+    def _is_code(self, owner: ast.expr) -> bool:
+        """Whether an expression is a function or a class, whose attributes lead into the interpreter.
+
+        A name in a variable passes on anything else: looping over parameter names is honest and common.
+        """
+        if isinstance(owner, ast.Name):
+            return owner.id in self._defined
+        if isinstance(owner, ast.Attribute):
+            return owner.attr in self._defined or owner.attr.startswith("__")
+        return isinstance(owner, ast.Lambda) or _is_a_class_lookup(owner)
 
     def _of_text(self, node: ast.Constant | ast.JoinedStr | ast.BinOp) -> Iterator[tuple[int, Rule, str]]:
         """What a string says, each with its line counted from the string's first."""

@@ -129,6 +129,30 @@ class ModelNew:
         library.k(ctypes.c_void_p(x.data_ptr()), x.numel())
         return x
 """,
+    "library-by-kernel-name": """
+import ctypes
+import hashlib
+from torch.utils.cpp_extension import load_inline
+
+SOURCE = "extern \\"C\\" void scale(float** at, const long* sizes, int threads) {}"
+_library = ctypes.CDLL(
+    load_inline(
+        name="k" + hashlib.sha256(SOURCE.encode()).hexdigest()[:16],
+        cpp_sources=[SOURCE],
+        is_python_module=False,
+        no_implicit_headers=True,
+    )
+)
+
+def _run(kernel, tensors):
+    at = (ctypes.c_void_p * len(tensors))(*[tensor.data_ptr() for tensor in tensors])
+    getattr(_library, kernel)(at, (ctypes.c_int64 * 1)(4), 2)
+
+class ModelNew:
+    def forward(self, x):
+        _run("scale", [x])
+        return x
+""",
     "cuda-graph": """
 import torch
 
@@ -286,6 +310,9 @@ class ModelNew(nn.Module):
     def forward(self, x):
         for i in range(2):
             x = getattr(self, "layer_" + str(i))(x)
+        for name, _ in self.named_parameters():
+            *path, leaf = name.split(".")
+            x = x + getattr(self.get_submodule(".".join(path)), leaf)
         return x if getattr(self, "bias", None) is None else x + self.bias
 """,
     "object-setattr": """
@@ -472,7 +499,13 @@ HOSTILE = {
     "dunder-builtins": (Rule.BUILTIN, "b = __builtins__  #!"),
     "getattr-on-module": (Rule.ATTRIBUTE, "import torch\ngetattr(torch, 'o' + 's')  #!"),
     "getattr-constant": (Rule.ATTRIBUTE, "import torch\ngetattr(torch, 'hub')  #!"),
-    "getattr-computed": (Rule.ATTRIBUTE, "def f(x, n):\n    return getattr(x, n)  #!"),
+    "getattr-computed-on-function": (Rule.ATTRIBUTE, "def f(n):\n    return getattr(f, n)  #!"),
+    "getattr-computed-on-method": (
+        Rule.ATTRIBUTE,
+        "class A:\n    def f(self, n):\n        return getattr(self.f, n)  #!",
+    ),
+    "getattr-computed-on-class": (Rule.ATTRIBUTE, "def f(x, n):\n    return getattr(type(x), n)  #!"),
+    "getattr-joined": (Rule.ATTRIBUTE, "def f(x):\n    return getattr(x, ''.join(['a', 'b']))  #!"),
     "getattr-computed-dunder": (Rule.ATTRIBUTE, "def f(x):\n    return getattr(x, '__glo' + 'bals__')  #!"),
     "getattr-formatted": (Rule.ATTRIBUTE, "def f(x, n):\n    return getattr(x, f'f_{n}')  #!"),
     "getattr-passed-on": (Rule.BUILTIN, "from functools import reduce\nreduce(getattr, ['a'], 1)  #!"),
@@ -503,6 +536,10 @@ HOSTILE = {
     "as-subclass": (Rule.ATTRIBUTE, "def f(x, c):\n    return x.as_subclass(c)  #!"),
     "three-argument-type": (Rule.BUILTIN, "T = type('T', (object,), {})  #!"),
     "match-args": (Rule.NAME, "class M:\n    __match_args__ = ('a',)  #!"),
+    "ctypes-libc-through-the-kernel": (
+        Rule.LIBRARY,
+        "import ctypes\nfrom torch.utils.cpp_extension import load\nctypes.CDLL(load('k', [])).system(b'true')  #!",
+    ),
     "ctypes-libc": (Rule.LIBRARY, "import ctypes\nctypes.CDLL(None)  #!"),
     "ctypes-cudart": (Rule.LIBRARY, "import ctypes\nlib = ctypes.CDLL('libcudart.so')  #!"),
     "ctypes-pythonapi": (Rule.ATTRIBUTE, "import ctypes\nctypes.pythonapi.PyErr_SetInterrupt()  #!"),

@@ -1,0 +1,51 @@
+"""Ways to write one plan as a candidate: language, parameter space and emitter for a device and a precision.
+
+`generator.py` tries the defaults of each strategy and then tunes the one that did best.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from everforge.agents.builtin.cpp_emitter import cpp_space, emit_cpp
+from everforge.agents.builtin.plan import MatmulRegion, Plan, TorchStep
+from everforge.agents.builtin.triton_emitter import emit_triton, triton_space
+from everforge.model.candidate import Language, ParameterValue
+from everforge.model.device import DeviceKind
+from everforge.model.graph import TaskGraph
+from everforge.model.precision import Precision
+
+Parameters = Mapping[str, ParameterValue]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way to write a plan."""
+
+    name: str
+    language: Language
+    space: Mapping[str, tuple[ParameterValue, ...]]
+    emit: Callable[[Parameters], str]
+
+
+def strategies_for(plan: Plan, graph: TaskGraph, device: DeviceKind, policy: Precision) -> tuple[Strategy, ...]:
+    """The strategies for a device, most promising first; none where the plan leaves everything to PyTorch."""
+    if all(isinstance(step, TorchStep) for step in plan.steps):
+        return ()
+    if device is DeviceKind.CPU:
+        if not cpp_space(plan):
+            return ()
+        return (Strategy("fused C++", Language.CPP, cpp_space(plan), lambda chosen: emit_cpp(plan, graph, chosen)),)
+    multiplies = any(isinstance(step, MatmulRegion) for step in plan.steps)
+    precisions = tuple(reversed(policy.allowed)) if multiplies else (Precision.FP32,)
+    return tuple(_triton(plan, graph, device, precision) for precision in precisions)
+
+
+def _triton(plan: Plan, graph: TaskGraph, device: DeviceKind, precision: Precision) -> Strategy:
+    """Fused Triton kernels whose matrix products compute in `precision`."""
+    space: dict[str, tuple[ParameterValue, ...]] = {
+        "precision": (precision.value,),
+        **triton_space(plan, precision.value, device),
+    }
+    return Strategy(
+        f"fused Triton {precision}", Language.TRITON, space, lambda chosen: emit_triton(plan, graph, chosen, device)
+    )

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements"
@@ -21,30 +23,24 @@ def project() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def normalised(name: str) -> str:
-    """A distribution's name as PEP 503 compares it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def pins(lock: str) -> dict[str, set[str]]:
     """Name to the versions a lock has for it: several where they depend on the Python version."""
     found: dict[str, set[str]] = {}
     for name, version in re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", (REQUIREMENTS / lock).read_text(), re.MULTILINE):
-        found.setdefault(normalised(name), set()).add(version)
+        found.setdefault(canonicalize_name(name), set()).add(version)
     return found
 
 
-def dependencies(extra: str) -> set[str]:
-    """Names a set of extras asks for, with the extras it includes followed."""
-    own = project()["project"]["name"]
-    names: set[str] = set()
-    for line in project()["project"]["optional-dependencies"][extra]:
-        name, extras = re.match(r"([A-Za-z0-9._-]+)(?:\[(.*)\])?", line).groups()  # type: ignore[union-attr]
-        if name == own:
-            names |= {inner for included in extras.split(",") for inner in dependencies(included)}
+def dependencies(extra: str) -> dict[str, Requirement]:
+    """What an extra asks for by name, with the extras it includes followed."""
+    asked: dict[str, Requirement] = {}
+    for requirement in map(Requirement, project()["project"]["optional-dependencies"][extra]):
+        if requirement.name == project()["project"]["name"]:
+            for included in requirement.extras:
+                asked |= dependencies(included)
         else:
-            names.add(normalised(name))
-    return names
+            asked[canonicalize_name(requirement.name)] = requirement
+    return asked
 
 
 @pytest.mark.parametrize("lock", ["run.txt", "dev.txt"])
@@ -58,8 +54,13 @@ def test_everything_locked_has_hashes_and_names_no_index(lock: str) -> None:
 
 @pytest.mark.parametrize(("lock", "extras"), [("run.txt", ["cli", "runners"]), ("dev.txt", ["dev"])])
 def test_lock_holds_what_pyproject_asks_for(lock: str, extras: list[str]) -> None:
-    wanted = {name for extra in extras for name in dependencies(extra)} | {"pydantic"}
-    assert wanted - FROM_THE_INDEX <= pins(lock).keys()
+    asked = {name: requirement for extra in extras for name, requirement in dependencies(extra).items()}
+    asked |= {requirement.name: requirement for requirement in map(Requirement, project()["project"]["dependencies"])}
+    locked = pins(lock)
+    for name, requirement in asked.items():
+        if name not in FROM_THE_INDEX:
+            assert locked[name]
+            assert all(requirement.specifier.contains(version) for version in locked[name])
 
 
 def test_locks_leave_torch_and_triton_to_the_index() -> None:
@@ -69,9 +70,9 @@ def test_locks_leave_torch_and_triton_to_the_index() -> None:
 
 
 def test_torch_is_pinned_to_the_same_version_in_both_places() -> None:
-    extra = project()["project"]["optional-dependencies"]["runners"]
-    pinned = {line.split("==")[0]: {line.split("==")[1]} for line in extra if "==" in line}
-    assert pinned == pins("torch.txt")
+    asked = dependencies("runners")
+    for name, versions in pins("torch.txt").items():
+        assert {f"=={version}" for version in versions} == {str(asked[name].specifier)}
 
 
 def test_demo_and_tests_run_the_same_versions() -> None:

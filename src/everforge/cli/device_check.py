@@ -83,9 +83,7 @@ def check_device(
     )
 
 
-def _language(
-    language: Language, environment: Environment, checks: Mapping[Language, CompilerCheck]
-) -> LanguageReport:
+def _language(language: Language, environment: Environment, checks: Mapping[Language, CompilerCheck]) -> LanguageReport:
     if language in checks:
         return _compiled(checks[language]())
     tool = {Language.PYTORCH: "torch", Language.TRITON: "triton"}[language]
@@ -107,7 +105,7 @@ def _compiled(result: CompileResult) -> LanguageReport:
 def _compiler_remedy(result: CompileResult) -> str:
     if "Python.h" in (result.error or ""):
         return install_command("python headers")
-    tools = {Language.CPP: "g++", Language.CUDA: "nvcc", Language.SYCL: "icpx"}
+    tools = {Language.CPP: "c++", Language.CUDA: "nvcc", Language.SYCL: "icpx"}
     return install_command(tools[result.language])
 
 

@@ -1,6 +1,6 @@
 """What `everforge doctor` found, as a record (--json) and as a page for a terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.table import Table
@@ -33,10 +33,13 @@ def doctor_report(parts: Iterable[Part], devices: Iterable[DeviceReport]) -> Doc
 def print_doctor_report(report: DoctorReport, console: Console) -> None:
     """Write the whole page."""
     console.print(parts_table(report.parts))
+    # Lines, not cells: a command that a table has broken in two cannot be copied.
+    for line in remedy_lines(report.parts):
+        console.print(line, soft_wrap=True)
     for device in report.devices:
         console.print()
         for line in device_lines(device):
-            console.print(line)
+            console.print(line, soft_wrap=True)
     console.print()
     usable = [device.device.value for device in report.devices if device.runs_campaigns]
     if usable:
@@ -48,15 +51,22 @@ def print_doctor_report(report: DoctorReport, console: Console) -> None:
 def parts_table(parts: Iterable[Part]) -> Table:
     """One row per thing that is or should be installed."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("", "part", "version", "needed for", "to mend"):
+    for heading in ("", "part", "version", "needed for"):
         table.add_column(heading, overflow="fold")
     for part in parts:
-        mend = " ".join(text for text in (part.problem, part.remedy) if text)
-        table.add_row(_mark(part.works, part.required), part.name, part.version or "-", part.needed_for, mend)
+        table.add_row(_mark(part.works, part.required), part.name, part.version or "-", part.needed_for)
     return table
 
 
-def device_lines(report: DeviceReport) -> Iterable[Text]:
+def remedy_lines(parts: Iterable[Part]) -> Iterator[Text]:
+    """One line for each part that something can be done about."""
+    for part in parts:
+        if part.remedy is not None:
+            problem = part.problem or "is not installed"
+            yield Text.assemble(f"{part.name} {problem}: ", (part.remedy, "bold"))
+
+
+def device_lines(report: DeviceReport) -> Iterator[Text]:
     """A device, its languages and its sandbox, one line each."""
     environment = report.environment
     if environment is None:

@@ -24,7 +24,7 @@ from everforge.model.verdict import Verdict
 from everforge.runners.triton_stand_ins import ARCHITECTURES, replaced, stand_in_device, stand_in_driver
 
 # Of an autotuned kernel's configurations that compile, so many are compiled: one proves the kernel, a few show
-# how registers move with the block size, and each takes 0.3 to 3 s.
+# how registers move with the block size, and each takes 0.1 to 1 s.
 CONFIGURATIONS_PER_KERNEL = 2
 _MESSAGE_CHARACTERS = 2000
 # What the name of an instruction in PTX says about how a kernel works.
@@ -35,7 +35,8 @@ _FEATURES = {
     "cp.async": "cp.async.c",
 }
 _RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+)")
-_KILLED = re.compile(r"error code -\d+")
+# Messages of Triton's that speak of the machine: ptxas ended by a signal, or not installed.
+_NOT_ITS_FAULT = re.compile(r"error code -\d+|Cannot find ptxas")
 
 
 class CompileFault(Record):
@@ -137,7 +138,7 @@ class Compilation:
         started_s = time.perf_counter()
         try:
             compiled = compile_kernel()
-        except OSError:  # a full disk or a missing ptxas: the machine's fault
+        except (OSError, MemoryError):  # a full disk, no memory left: the machine's fault
             raise
         except Exception as error:  # the compiler's passes raise plain RuntimeError among others
             seconds = time.perf_counter() - started_s
@@ -153,10 +154,10 @@ class Compilation:
         """The outcome, given what `run_forward` raised in the end."""
         kernels = tuple(self._kernels)
         fault = None if raised is None else self._fault_behind(raised)
-        if fault is not None and not _KILLED.search(fault.message):
-            return GateReport(arch=arch, kernels=kernels, fault=fault)
+        if fault is not None and _NOT_ITS_FAULT.search(fault.message):
+            return GateReport(arch=arch, kernels=kernels, not_checked=f"the compiler did not run: {fault.message}")
         if fault is not None:
-            return GateReport(arch=arch, kernels=kernels, not_checked=f"the compiler was killed: {fault.message}")
+            return GateReport(arch=arch, kernels=kernels, fault=fault)
         if raised is not None:
             return GateReport(arch=arch, kernels=kernels, not_checked=_where_it_stopped(raised))
         if not kernels:
@@ -231,7 +232,7 @@ def _compiled_report(compiled: Any, name: str, config: dict[str, ParameterValue]
 
 
 def cubin_resources(cubin: bytes) -> tuple[int | None, int | None]:
-    """Registers and stack bytes (spilled registers) of one thread, read by Triton's cuobjdump in some 10 ms."""
+    """Registers and stack bytes (spilled registers) of one thread, read by Triton's cuobjdump in a few ms."""
     from triton import knobs
 
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:

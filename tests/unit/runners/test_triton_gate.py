@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ import torch
 
 from everforge.errors import HarnessFault
 from everforge.model.verdict import Verdict
-from everforge.runners.triton_gate import CONFIGURATIONS_PER_KERNEL, GateReport, compile_ahead
+from everforge.runners.triton_gate import CONFIGURATIONS_PER_KERNEL, Compilation, GateReport, compile_ahead
+from everforge.runners.triton_interpret import interpret
 
 pytest.importorskip("triton")
-from everforge.runners.triton_interpret import interpret
+from triton.runtime.errors import PTXASError
 
 HEAD = """\
 import torch
@@ -306,6 +308,29 @@ def test_nothing_of_the_stand_in_stays_behind(gate: Callable[..., GateReport]) -
     for earlier, later in zip(before, after, strict=True):
         assert {name for name in earlier if later.get(name) is not earlier[name]} == set()
     assert type(torch.zeros(1)) is torch.Tensor
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        pytest.param(PTXASError("`ptxas` failed with error code -9"), "did not run", id="ptxas-killed"),
+        pytest.param(RuntimeError("Cannot find ptxas"), "did not run", id="no-ptxas"),
+        pytest.param(OSError("No space left on device"), "No space left", id="full-disk"),
+    ],
+)
+def test_broken_compiler_is_not_held_against_the_candidate(error: Exception, says: str) -> None:
+    function = SimpleNamespace(__name__="kernel", arg_names=[], get_capture_scope=dict, module="candidate")
+    source = SimpleNamespace(name="kernel", constants={}, fn=function)
+
+    def fail() -> None:
+        raise error
+
+    compilation = Compilation()
+    with pytest.raises(type(error)):
+        compilation.compile(fail, source, {})
+    report = compilation.report("sm_90", error)
+    assert report.verdict is None
+    assert says in (report.not_checked or "")
 
 
 SOFTMAX = """

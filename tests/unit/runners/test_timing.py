@@ -1,0 +1,74 @@
+"""Contenders take turns until the interval is tight, and the interval comes from paired rounds."""
+
+import time
+from typing import Any
+
+import pytest
+
+from everforge.model.session import EvaluationSettings
+from everforge.runners.timing import Contender, Pairing, TurnFailed, race, speedup_of
+
+
+class Clockwork:
+    """Stands for a worker: every call takes the time it is told to take."""
+
+    def __init__(self, log: list[str], name: str, call_us: float) -> None:
+        self.log, self.name, self.call_us = log, name, call_us
+
+    def ask(self, message: dict[str, Any], *, deadline_s: float) -> dict[str, Any]:
+        self.log.append(self.name)
+        return {"times_us": [self.call_us] * message["iterations"]}
+
+
+def contenders(*times_us: float) -> tuple[list[str], list[Contender]]:
+    log: list[str] = []
+    return log, [
+        Contender(Clockwork(log, str(index), value), "slot", ("a",))  # type: ignore[arg-type]
+        for index, value in enumerate(times_us)
+    ]
+
+
+def run(contestants: list[Contender], settings: EvaluationSettings) -> None:
+    race(contestants, settings, time.monotonic() + 60)
+
+
+def test_order_alternates_so_that_drift_cancels() -> None:
+    log, both = contenders(100.0, 200.0)
+    run(both, EvaluationSettings(min_rounds=4, max_rounds=4))
+    assert "".join(log) == "01" + "01" + "10" + "01" + "10"
+
+
+def test_steady_times_stop_at_the_least_number_of_rounds() -> None:
+    _, both = contenders(100.0, 200.0)
+    run(both, EvaluationSettings(min_rounds=10, max_rounds=60))
+    assert [len(contender.rounds_us) for contender in both] == [10, 10]
+
+
+def test_short_calls_are_repeated_within_a_turn() -> None:
+    _, both = contenders(100.0, 1e6)
+    run(both, EvaluationSettings(min_rounds=3, max_rounds=3))
+    assert [contender.iterations for contender in both] == [20, 1]
+
+
+@pytest.mark.parametrize("reported", [[], [0.0], [-1.0], [1.0] * 50])
+def test_times_that_cannot_be_are_refused(reported: list[float]) -> None:
+    _, (contender,) = contenders(1.0)
+    contender.worker.ask = lambda message, **_: {"times_us": reported}  # type: ignore[method-assign]
+    with pytest.raises(TurnFailed):
+        contender.turn(3, time.monotonic() + 1)
+
+
+def test_speedup_is_the_ratio_of_medians() -> None:
+    speedup = speedup_of([Pairing(1.0, (10.0, 10.0, 10.0), (20.0, 20.0, 20.0))], seed=0)
+    assert (speedup.value, speedup.low, speedup.high) == (2.0, 2.0, 2.0)
+
+
+def test_variants_are_weighed_geometrically() -> None:
+    fast, slow = Pairing(3.0, (1.0,) * 3, (16.0,) * 3), Pairing(1.0, (1.0,) * 3, (1.0,) * 3)
+    assert speedup_of([fast, slow], seed=0).value == pytest.approx(16 ** (3 / 4))
+
+
+def test_noise_widens_the_interval() -> None:
+    noisy = Pairing(1.0, (10.0, 14.0, 9.0, 12.0, 8.0, 11.0), (10.0, 9.0, 13.0, 8.0, 12.0, 10.0))
+    speedup = speedup_of([noisy], seed=0)
+    assert speedup.low < 1 < speedup.high

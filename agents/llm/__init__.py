@@ -1,0 +1,1 @@
+"""The generator that asks a language model for candidates; `generator.py` is the way in."""

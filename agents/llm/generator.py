@@ -1,0 +1,117 @@
+"""The generator that asks a language model, one candidate at a time; `everforge run` builds it for `llm`.
+
+It keeps no state between proposals: what it asks next follows from the finished trials, so a killed campaign
+resumes by asking again. Whatever was spent comes back in the Proposal, also when no candidate does.
+"""
+
+import os
+from collections.abc import Mapping
+
+from everforge.agents.llm.api_key import ApiKeySource
+from everforge.agents.llm.chat import ChatReply, ChatTransport, Message
+from everforge.agents.llm.client import LiteLlmClient, price_table, provider_of
+from everforge.agents.llm.exchange import Exchange, Sleep
+from everforge.agents.llm.parse import declaration, extract
+from everforge.agents.llm.plan import Move, next_move
+from everforge.agents.llm.pricing import price_of
+from everforge.agents.llm.prompt import ask_again, build_messages
+from everforge.agents.llm.retry import RetryPolicy
+from everforge.clock import Clock
+from everforge.errors import BudgetExceeded, ModelUnavailable
+from everforge.model.budget import Spend
+from everforge.model.campaign import ModelSettings
+from everforge.model.candidate import Candidate, GeneratorKind, language_of
+from everforge.search.generator import Proposal, SearchContext
+
+# A model that was told twice what is missing rarely finds it the third time, and every call costs.
+ASKED_AT_MOST = 2
+
+
+class LlmGenerator:
+    """Proposes what a language model writes, within the campaign's budget."""
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        key: ApiKeySource,
+        clock: Clock,
+        sleep: Sleep,
+        *,
+        transport: ChatTransport | None = None,
+        retry: RetryPolicy | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._key = key
+        self._clock = clock
+        self._sleep = sleep
+        self._transport = transport or ChatTransport()
+        self._retry = retry or RetryPolicy()
+        self._environ = os.environ if environ is None else environ
+
+    @property
+    def kind(self) -> GeneratorKind:
+        """Who this is, for the record."""
+        return GeneratorKind.LLM
+
+    def propose(self, context: SearchContext) -> Proposal:
+        """Ask for the next candidate; re-ask once if the reply holds none.
+
+        Raises UsageError for settings that cannot work (unknown provider or price, unreadable key), and, as
+        long as nothing has been spent, BudgetExceeded and ModelUnavailable. Later these two end up in the note
+        of a Proposal without a candidate, so that the spend is not lost.
+        """
+        exchange = self._open(context)
+        move = next_move(context.trials)
+        try:
+            return self._ask(exchange, build_messages(context, move), move)
+        except (BudgetExceeded, ModelUnavailable) as refusal:
+            if exchange.spend == Spend():
+                raise
+            return _without_candidate(exchange, str(refusal))
+
+    def _open(self, context: SearchContext) -> Exchange:
+        provider = provider_of(self._settings)
+        key = self._key.read(provider, self._environ)
+        return Exchange(
+            client=LiteLlmClient(self._settings, key, self._transport, self._clock),
+            settings=self._settings,
+            retry=self._retry,
+            budget=context.spec.budget,
+            spent=context.spent,
+            price=price_of(self._settings, price_table(), context.spec.budget),
+            key_advice=self._key.advice(provider),
+            clock=self._clock,
+            sleep=self._sleep,
+        )
+
+    def _ask(self, exchange: Exchange, messages: tuple[Message, ...], move: Move) -> Proposal:
+        reasons: list[str] = []
+        while len(reasons) < ASKED_AT_MOST:
+            reply = exchange.ask(messages)
+            found = extract(reply.text, reply.cut_off)
+            if found.source is not None:
+                return Proposal(
+                    candidate=_candidate(found.source, reply, move),
+                    conversation=exchange.conversation(),
+                    spend=exchange.spend,
+                )
+            reasons.append(found.reason or "")
+            messages = ask_again(messages, reply.text, reasons[-1])
+        return _without_candidate(exchange, f"asked for code in vain: {'; then '.join(reasons)}")
+
+
+def _candidate(source: str, reply: ChatReply, move: Move) -> Candidate:
+    said = declaration(reply.text)
+    return Candidate(
+        source=source,
+        language=language_of(source),
+        generator=GeneratorKind.LLM,
+        strategy=said.strategy or move.aim,
+        rewrites=said.rewrites,
+        parent=None if move.parent is None else move.parent.trial_id,
+    )
+
+
+def _without_candidate(exchange: Exchange, note: str) -> Proposal:
+    return Proposal(candidate=None, conversation=exchange.conversation(), spend=exchange.spend, note=note)

@@ -12,14 +12,20 @@ from everforge.model.device import DeviceKind, Environment
 from everforge.model.evaluation import VariantResult
 from everforge.model.trial import Purpose, Trial
 
-# MLflow 3 refuses longer ones: param values above 6000 characters, tag values above 8000, keys above 250.
+# MLflow 3 refuses longer ones: param values above 6000 characters, tag values above 8000, keys above 250
+# (of which `parameter.` and `/error_ratio` take some).
 PARAM_CHARACTERS = 6000
 TAG_CHARACTERS = 8000
-KEY_CHARACTERS = 250
+KEY_CHARACTERS = 230
 # MLflow takes 100 params in one batch; a candidate tuned by more constants keeps the rest in trial.json.
 PARAMS_PER_BATCH = 100
 # A run name should fit the runs table without being cut: about 50 characters at 1280 pixels.
 STRATEGY_CHARACTERS = 32
+
+
+def cut(text: str, characters: int) -> str:
+    """The text within a limit. NUL, which compilers print and PostgreSQL refuses, becomes a visible mark."""
+    return text[:characters].replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 def ordered(trials: Iterable[Trial]) -> tuple[Trial, ...]:
@@ -44,7 +50,7 @@ def campaign_params(spec: CampaignSpec) -> dict[str, str]:
         "device": spec.device,
         "precision": spec.task.precision,
         "mode": spec.task.mode,
-        "variants": ", ".join(variant.name for variant in spec.task.variants)[:PARAM_CHARACTERS],
+        "variants": cut(", ".join(variant.name for variant in spec.task.variants), PARAM_CHARACTERS),
     }
 
 
@@ -54,7 +60,7 @@ def campaign_tags(spec: CampaignSpec) -> dict[str, str]:
     return {
         "everforge.kind": "campaign",
         "everforge.campaign_id": spec.campaign_id,
-        "everforge.task": spec.task.name[:TAG_CHARACTERS],
+        "everforge.task": cut(spec.task.name, TAG_CHARACTERS),
         "everforge.task_digest": spec.task.digest,
         "everforge.device": spec.device,
         "everforge.budget": canonical_json(budget),
@@ -83,7 +89,7 @@ def record_tags(record: CampaignRecord) -> dict[str, str]:
     """Where the campaign stands."""
     tags: dict[str, str] = {"everforge.state": record.state}
     if record.detail:
-        tags["everforge.detail"] = record.detail[:TAG_CHARACTERS]
+        tags["everforge.detail"] = cut(record.detail, TAG_CHARACTERS)
     if record.stop_reason is not None:
         tags["everforge.stop_reason"] = record.stop_reason
     if record.champion is not None:
@@ -120,7 +126,7 @@ def champion_metrics(champion: Champion) -> dict[str, float | None]:
 
 def trial_run_name(trial: Trial) -> str:
     """`003 faster builtin fused row reduction`: sorts by number, reads as a sentence."""
-    strategy = trial.candidate.strategy[:STRATEGY_CHARACTERS].strip()
+    strategy = cut(" ".join(trial.candidate.strategy.split()), STRATEGY_CHARACTERS)
     parts = [f"{trial.number:03d}", trial.evaluation.verdict, trial.candidate.generator, strategy]
     if trial.purpose is Purpose.CHAMPION:
         parts.insert(1, "champion")
@@ -132,13 +138,13 @@ def trial_params(trial: Trial) -> dict[str, str]:
     proposed = trial.candidate
     params: dict[str, str] = {"language": proposed.language, "generator": proposed.generator}
     if proposed.strategy:
-        params["strategy"] = proposed.strategy[:PARAM_CHARACTERS]
+        params["strategy"] = cut(proposed.strategy, PARAM_CHARACTERS)
     if proposed.rewrites:
-        params["rewrites"] = ", ".join(proposed.rewrites)[:PARAM_CHARACTERS]
+        params["rewrites"] = cut(", ".join(proposed.rewrites), PARAM_CHARACTERS)
     if trial.conversation is not None:
-        params["model"] = trial.conversation.model[:PARAM_CHARACTERS]
+        params["model"] = cut(trial.conversation.model, PARAM_CHARACTERS)
     for name, value in proposed.parameters.items():
-        params.setdefault(_parameter_key(name), str(value)[:PARAM_CHARACTERS])
+        params.setdefault(f"parameter.{_key_part(name)}", cut(str(value), PARAM_CHARACTERS))
     return dict(list(params.items())[:PARAMS_PER_BATCH])
 
 
@@ -175,7 +181,7 @@ def _variant_metrics(variant: VariantResult) -> dict[str, float | None]:
         "error_ratio": variant.error_ratio,
         "speedup": variant.speedup.value if variant.speedup else None,
     }
-    return {f"{variant.name}/{name}": value for name, value in metrics.items()}
+    return {f"{_key_part(variant.name)}/{name}": value for name, value in metrics.items()}
 
 
 def trial_tags(trial: Trial, parent_run_id: str) -> dict[str, str]:
@@ -190,7 +196,7 @@ def trial_tags(trial: Trial, parent_run_id: str) -> dict[str, str]:
         "everforge.trial_id": trial.trial_id,
         "everforge.purpose": trial.purpose,
         "everforge.verdict": judged.verdict,
-        "everforge.reason": judged.reason[:TAG_CHARACTERS],
+        "everforge.reason": cut(judged.reason, TAG_CHARACTERS),
         "everforge.task_digest": judged.task_digest,
         "everforge.candidate_digest": trial.candidate.digest,
         "everforge.algebraic": str(judged.algebraic).lower(),
@@ -223,7 +229,7 @@ def present(values: Mapping[str, float | None]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if value is not None}
 
 
-def _parameter_key(name: str) -> str:
-    # MLflow's keys allow letters, digits and these marks; a leading slash or dot would read as a path.
-    safe = re.sub(r"[^\w\-. :/]", "_", name)
-    return f"parameter.{re.sub(r'[./]{2,}|/', '_', safe)}"[:KEY_CHARACTERS]
+def _key_part(name: str) -> str:
+    """The name as part of a key: MLflow's keys are paths, so no slashes, and no dots alone."""
+    safe = re.sub(r"[^\w\- .]|^\.+$", "_", name)
+    return cut(safe or "_", KEY_CHARACTERS)

@@ -72,7 +72,7 @@ class Journal:
     def append(self, write: Write) -> None:
         """Add a write behind all others; it is on the disk when this returns."""
         last = max((int(path.name.split("-")[0]) for path in self._pending.glob("*.json")), default=0)
-        _write_durably(self._pending / f"{last + 1:012d}-{write.kind}.json", write.model_dump_json())
+        _replace(self._pending / f"{last + 1:012d}-{write.kind}.json", write.model_dump_json(), synced=True)
 
     def waiting(self) -> int:
         """How many writes are pending."""
@@ -103,7 +103,8 @@ class Journal:
         kept = self._kept_file(write)
         if not kept.exists() or write.record is not None:
             kept.parent.mkdir(exist_ok=True)
-            _write_durably(kept, write.model_dump_json())
+            # Not synced: the store has it as well, and a first resume may copy hundreds.
+            _replace(kept, write.model_dump_json(), synced=False)
 
     def kept(self, campaign_id: str) -> list[Write]:
         """What was accepted of a campaign: its trials and its last record."""
@@ -118,15 +119,22 @@ class Journal:
         return self._kept / f"campaign-{quote(campaign_id, safe='')}"
 
 
-def _write_durably(path: Path, text: str) -> None:
-    """All of the text or no file, also after a power cut."""
+def _replace(path: Path, text: str, *, synced: bool) -> None:
+    """All of the text or none of it; `synced`, it is still there after a power cut."""
     half_written = path.with_name(f"{path.name}.tmp")
     with half_written.open("wb") as file:
         file.write(text.encode())
-        file.flush()
-        os.fsync(file.fileno())
+        if synced:
+            file.flush()
+            os.fsync(file.fileno())
     half_written.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
+    if synced:
+        _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    """Make a rename in the directory survive a power cut."""
+    directory = os.open(path, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:

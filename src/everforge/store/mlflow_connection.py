@@ -46,6 +46,8 @@ _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 # MLflow's servers answer at most this many runs at once.
 _RUNS_PER_PAGE = 1000
+# The cause of a failed request begins its message; connection pools add their history.
+_CAUSE_CHARACTERS = 400
 
 
 class MlflowConnection:
@@ -140,7 +142,7 @@ class MlflowConnection:
 
     def _explained(self, what: str, error: Exception) -> str:
         """One line that names the store and the cause, passwords masked."""
-        cause = str(error).strip().split("\n", 1)[0]
+        cause = str(error).strip().split("\n", 1)[0][:_CAUSE_CHARACTERS]
         return re.sub(r"//[^/@\s]+@", "//***@", f"MLflow at {self.tracking_uri} {what}: {cause}")
 
 
@@ -206,3 +208,5 @@ def _ensure_database(path: Path) -> None:
             os.link(made, path)
         except FileExistsError:
             return  # another process was faster, and its database is as good
+        except OSError:
+            made.replace(path)  # a file system without hard links

@@ -221,7 +221,7 @@ class MlflowStore:
         started_at_s = trial.finished_at_s - trial.evaluation.stages.total
         run = self._connection.client.create_run(
             place.experiment_id,
-            start_time=int(started_at_s * 1000),
+            start_time=max(0, int(started_at_s * 1000)),
             # The note is set here and not with the metrics: that saves a transaction, about 5 ms on SQLite.
             tags=fields.trial_tags(trial, place.run_id) | {"mlflow.note.content": pages.trial_note(trial)},
             run_name=fields.trial_run_name(trial),

@@ -9,7 +9,7 @@ from html import escape
 from everforge.model.campaign import CampaignRecord, Champion
 from everforge.model.interval import Interval
 from everforge.model.trial import Trial
-from everforge.store.fields import TAG_CHARACTERS
+from everforge.store.fields import TAG_CHARACTERS, cut
 
 # Of a compiler's output the first lines name the error; the whole text is in evaluation.json.
 DIAGNOSTIC_CHARACTERS = 2000
@@ -47,7 +47,7 @@ def trial_note(trial: Trial) -> str:
             lines.append(f"| {' | '.join(cells)} |")
     if judged.diagnostics:
         lines += ["", "```text", judged.diagnostics[:DIAGNOSTIC_CHARACTERS].replace("```", "'''"), "```"]
-    return "\n".join(lines)[:TAG_CHARACTERS]
+    return cut("\n".join(lines), TAG_CHARACTERS)
 
 
 def campaign_note(record: CampaignRecord) -> str:
@@ -60,7 +60,7 @@ def campaign_note(record: CampaignRecord) -> str:
         if champion.algebraic:
             lines.append("It takes an algebraic shortcut: fewer FLOPs than the task states.")
     lines.append("\n`summary.html` under Artifacts has the baselines and the verdicts.")
-    return "\n".join(lines)[:TAG_CHARACTERS]
+    return cut("\n".join(lines), TAG_CHARACTERS)
 
 
 def campaign_page(record: CampaignRecord) -> str:

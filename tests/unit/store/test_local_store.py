@@ -6,15 +6,18 @@ from everforge.testing import samples
 from everforge.testing.fakes import FakeClock
 
 
-def test_default_store_keeps_all_of_a_campaign_below_the_state_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    store = open_store(tmp_path / "state")
+def test_default_store_keeps_all_of_a_campaign_below_the_state_directory(mlflow_database, monkeypatch):
+    state = mlflow_database.parent / "state"
+    state.mkdir()
+    mlflow_database.rename(state / "mlflow.db")
+    monkeypatch.chdir(state.parent)
+    store = open_store(state)
     tracking = store.open_campaign(samples.campaign_spec())
     store.record_trial(samples.trial())
-    assert tracking.tracking_uri == default_tracking_uri(tmp_path / "state")
-    assert [path.name for path in tmp_path.iterdir()] == ["state"]
-    assert {path.name for path in (tmp_path / "state").iterdir()} == {"mlflow.db", "artifacts", "outbox"}
-    assert open_store(tmp_path / "state").trials(samples.campaign_spec().campaign_id) == (samples.trial(),)
+    assert tracking.tracking_uri == default_tracking_uri(state)
+    assert [path.name for path in state.parent.iterdir()] == ["state"]
+    assert {path.name for path in state.iterdir()} == {"mlflow.db", "artifacts", "outbox"}
+    assert open_store(state).trials(samples.campaign_spec().campaign_id) == (samples.trial(),)
 
 
 def test_opening_a_store_reaches_no_server_and_makes_no_database(tmp_path):

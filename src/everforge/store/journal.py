@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from pydantic import ValidationError, model_validator
 
-from everforge.errors import UsageError
+from everforge.errors import StoreUnavailable, UsageError
 from everforge.model.base import Record
 from everforge.model.campaign import CampaignRecord, CampaignSpec, Champion
 from everforge.model.session import TaskFacts
@@ -70,9 +70,16 @@ class Journal:
             raise UsageError(f"the state directory {directory} cannot be used: {error}") from error
 
     def append(self, write: Write) -> None:
-        """Add a write behind all others; it is on the disk when this returns."""
+        """Add a write behind all others; it is on the disk when this returns.
+
+        Raises StoreUnavailable if the disk does not take it: nothing can be promised then.
+        """
         last = max((int(path.name.split("-")[0]) for path in self._pending.glob("*.json")), default=0)
-        _replace(self._pending / f"{last + 1:012d}-{write.kind}.json", write.model_dump_json(), synced=True)
+        path = self._pending / f"{last + 1:012d}-{write.kind}.json"
+        try:
+            _replace(path, write.model_dump_json(), synced=True)
+        except OSError as error:
+            raise StoreUnavailable(f"the outbox cannot be written: {error}") from error
 
     def waiting(self) -> int:
         """How many writes are pending."""

@@ -1,5 +1,6 @@
 """The outbox: nothing lost, nothing doubled, whatever happens in between."""
 
+import shutil
 import subprocess
 import sys
 
@@ -215,6 +216,13 @@ def test_directory_that_cannot_be_made_is_a_usage_error(inner, clock, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be used"):
         OutboxStore(inner, tmp_path / "file" / "outbox", clock)
+
+
+def test_write_the_disk_does_not_take_is_not_acknowledged(outbox, tmp_path):
+    outbox.open_campaign(samples.campaign_spec())
+    shutil.rmtree(tmp_path / "outbox" / "pending")
+    with pytest.raises(StoreUnavailable, match="outbox cannot be written"):
+        outbox.record_trial(samples.trial())
 
 
 HOLDER = """

@@ -1,0 +1,187 @@
+"""Matrix products in Triton with bias and pointwise epilogue fused into the accumulators.
+
+`triton_emitter.py` calls it. Three kernels to choose from: `tile` (one program a tile, operands read through
+pointers), `persistent` (one program a multiprocessor walks over tiles, operands through Hopper's tensor
+descriptors) and `torch` (the vendor's product, the epilogue as a kernel of its own; no text from here).
+"""
+
+import math
+from dataclasses import replace
+
+from everforge.agents.builtin.plan import KernelRegion, Load, MatmulRegion, Plan, Size, Step
+from everforge.agents.builtin.triton_domain import Domain
+from everforge.agents.builtin.triton_rows import KernelText
+from everforge.agents.builtin.triton_values import TILE_MASKS, ValueTexts, needed
+
+DOT_TYPES = {"fp32": "tl.float32", "tf32": "tl.float32", "bf16": "tl.bfloat16", "fp16": "tl.float16"}
+INPUT_PRECISION = {"fp32": "ieee", "tf32": "tf32", "bf16": "ieee", "fp16": "ieee"}
+
+
+def with_split_epilogues(plan: Plan) -> Plan:
+    """The plan with every epilogue that can be fused cut into rows and columns of its product."""
+    return replace(plan, steps=tuple(_split(step, plan) for step in plan.steps))
+
+
+def _split(step: Step, plan: Plan) -> Step:
+    """A product whose epilogue's last axes are exactly the product's columns, where that can be had.
+
+    It can where the accumulators are the whole domain in order: an axis that spans rows and columns is cut in two.
+    """
+    if not isinstance(step, MatmulRegion) or step.epilogue is None:
+        return step
+    epilogue, columns = step.epilogue, plan.buffer(step.product).shape[-1]
+    extent, rows = 1, len(epilogue.domain)
+    while extent < columns.literal and rows > 0:
+        rows -= 1
+        extent *= epilogue.domain[rows].literal
+    if extent == columns.literal:
+        return replace(step, epilogue=replace(epilogue, row_axes=rows))
+    is_last = rows == len(epilogue.domain) - 1
+    outer = _divided(epilogue.domain[rows], columns) if is_last else None
+    if outer is None:
+        return step
+    loads = tuple(_widened(value, rows) if isinstance(value, Load) else value for value in epilogue.values)
+    domain = (*epilogue.domain[:rows], outer, columns)
+    return replace(step, epilogue=replace(epilogue, domain=domain, row_axes=rows + 1, values=loads))
+
+
+def _divided(whole: Size, part: Size) -> Size | None:
+    """The extent that times `part` is `whole`, where it can be read off their factors."""
+    left = list(whole.factors)
+    for factor in part.factors:
+        if factor not in left:
+            return None
+        left.remove(factor)
+    if part.over != 1 or whole.times % part.times or whole.literal % part.literal:
+        return None
+    return Size(whole.literal // part.literal, tuple(left), whole.times // part.times, whole.over)
+
+
+def _widened(load: Load, axis: int) -> Load:
+    """The load after the last axis of the domain, `axis`, was cut in two."""
+    return replace(load, axes=tuple(new for old in load.axes for new in ((old, old + 1) if old == axis else (old,))))
+
+
+def can_fuse(region: MatmulRegion, plan: Plan) -> bool:
+    """Whether the epilogue can work on the accumulators: pointwise, and the product its whole domain in order."""
+    epilogue = region.epilogue
+    if epilogue is None or not epilogue.is_pointwise or any(store.per_row for store in epilogue.stores):
+        return False
+    everything = tuple(range(len(epilogue.domain)))
+    if any(load.axes != everything for load in epilogue.loads() if load.buffer == region.product):
+        return False
+    columns = math.prod(size.literal for size in epilogue.domain[epilogue.row_axes :])
+    return columns == plan.buffer(region.product).shape[-1].literal
+
+
+def tile_body(region: MatmulRegion, plan: Plan, precision: str) -> KernelText:
+    """One tile of the product; operands are read through pointers and cast in registers."""
+    opening = [
+        "m_tile, n_tile = _tile_of(",
+        "    tl.program_id(0), tl.cdiv(ROWS, TILE_M), tl.cdiv(COLUMNS, TILE_N), GROUP",
+        ")",
+        "row = (m_tile * TILE_M + tl.arange(0, TILE_M))[:, None].to(tl.int64)",
+        "column = (n_tile * TILE_N + tl.arange(0, TILE_N))[None, :]",
+        "k = tl.arange(0, TILE_K)",
+        "# Rows and columns past the edge read others' operands again; they are never stored.",
+        *_operand_pointers(region),
+        "accumulator = tl.zeros((TILE_M, TILE_N), tl.float32)",
+        "for start in range(0, K, TILE_K):",
+        "    k_live = start + k < K",
+        "    lhs_tile = tl.load(lhs, mask=k_live[None, :], other=0.0)",
+        "    rhs_tile = tl.load(rhs, mask=k_live[:, None], other=0.0)",
+        f"    accumulator = {_dot(precision, 'lhs_tile', 'rhs_tile')}",
+        "    lhs += TILE_K",
+        f"    rhs += {_rhs_step(region)}",
+    ]
+    tail = _tail(region, plan)
+    if region.batched:
+        opening.append("row = tl.program_id(1).to(tl.int64) * ROWS + row")
+        opening.insert(4, "row_live = (m_tile * TILE_M + tl.arange(0, TILE_M))[:, None] < ROWS")
+    else:
+        opening.append("row_live = row < ROWS")
+    return KernelText(opening + tail.body, tail.sizes, tail.domain)
+
+
+def persistent_body(region: MatmulRegion, plan: Plan, precision: str) -> KernelText:
+    """Every program walks over tiles, a grid apart; the copy engine brings the operands to shared memory."""
+    along_n = "operand_rhs.load([n_tile * TILE_N, start]).T"
+    along_k = "operand_rhs.load([start, n_tile * TILE_N])"
+    rhs = along_n if region.rhs_transposed else along_k
+    tail = _tail(region, plan)
+    inner = [
+        "m_tile, n_tile = _tile_of(tile, m_tiles, n_tiles, GROUP)",
+        "accumulator = tl.zeros((TILE_M, TILE_N), tl.float32)",
+        "for start in range(0, K, TILE_K):",
+        "    lhs_tile = operand_lhs.load([m_tile * TILE_M, start])",
+        f"    rhs_tile = {rhs}",
+        f"    accumulator = {_dot(precision, 'lhs_tile', 'rhs_tile')}",
+        "row = (m_tile * TILE_M + tl.arange(0, TILE_M))[:, None].to(tl.int64)",
+        "column = (n_tile * TILE_N + tl.arange(0, TILE_N))[None, :]",
+        "row_live = row < ROWS",
+        *tail.body,
+    ]
+    lines = [
+        "m_tiles = tl.cdiv(ROWS, TILE_M)",
+        "n_tiles = tl.cdiv(COLUMNS, TILE_N)",
+        "# One stage: loading the next tile's operands early would need shared memory beside this tile's store.",
+        "for tile in tl.range(tl.program_id(0), m_tiles * n_tiles, tl.num_programs(0), num_stages=1):",
+        *(f"    {line}" for line in inner),
+    ]
+    return KernelText(lines, tail.sizes, tail.domain)
+
+
+def _operand_pointers(region: MatmulRegion) -> list[str]:
+    """First tile of each operand. lhs is (rows, K); rhs (COLUMNS, K) where transposed, else (K, COLUMNS)."""
+    wrapped = "(column % COLUMNS).to(tl.int64)"
+    rhs = f"k[:, None].to(tl.int64) * COLUMNS + {wrapped}"
+    if region.rhs_transposed:
+        rhs = f"{wrapped} * K + k[:, None]"
+    lhs_base, rhs_base = "operand_lhs", "operand_rhs"
+    if region.batched:
+        lhs_base += " + tl.program_id(1).to(tl.int64) * ROWS * K"
+        rhs_base += " + tl.program_id(1).to(tl.int64) * K * COLUMNS"
+    return [f"lhs = {lhs_base} + row % ROWS * K + k[None, :]", f"rhs = {rhs_base} + {rhs}"]
+
+
+def _rhs_step(region: MatmulRegion) -> str:
+    return "TILE_K" if region.rhs_transposed else "TILE_K * COLUMNS"
+
+
+def _dot(precision: str, lhs: str, rhs: str) -> str:
+    kind = DOT_TYPES[precision]
+    how = f'input_precision="{INPUT_PRECISION[precision]}"'
+    return f"tl.dot({lhs}.to({kind}), {rhs}.to({kind}), accumulator, {how})"
+
+
+def _tail(region: MatmulRegion, plan: Plan) -> KernelText:
+    """Bias, epilogue and stores: from `accumulator`, `row` and `column` to memory."""
+    lines = ["column_live = column < COLUMNS", "live = row_live & column_live"]
+    if region.bias is not None:
+        lines.append(f"bias = tl.load({region.bias}_ptr + column, mask=column_live, other=0.0).to(tl.float32)")
+        lines.append("product = accumulator + bias")
+    else:
+        lines.append("product = accumulator")
+    epilogue = region.epilogue if can_fuse(region, plan) else None
+    if region.keeps_product or epilogue is None:
+        lines.append(f"tl.store({region.product}_ptr + row * COLUMNS + column, product, mask=live)")
+    if epilogue is None:
+        return KernelText(lines, (), Domain(groups=(), row_count=0))
+    return _with_epilogue(lines, epilogue, region.product)
+
+
+def _with_epilogue(lines: list[str], epilogue: KernelRegion, product: str) -> KernelText:
+    domain = Domain.of(epilogue, epilogue.row_axes)
+    texts = ValueTexts(epilogue, domain, TILE_MASKS, {product: "product"})
+    body = list(lines)
+    for number in needed(epilogue, [store.value for store in epilogue.stores]):
+        body += [line for line in [texts.line(number)] if line]
+    body += [texts.store(store.buffer, store.value, False) for store in epilogue.stores]
+    return KernelText(body, tuple(sorted(domain.sizes_used)), domain)
+
+
+def epilogue_loads(region: MatmulRegion) -> tuple[str, ...]:
+    """Buffers the epilogue reads besides the product, each once."""
+    loads = region.epilogue.loads() if region.epilogue is not None else ()
+    names = [load.buffer for load in loads if load.buffer != region.product]
+    return tuple(dict.fromkeys(names))

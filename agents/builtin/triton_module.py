@@ -1,0 +1,201 @@
+"""`class ModelNew` of a Triton candidate: the reference's parameters by name, and forward as a list of steps.
+
+`triton_emitter.py` calls it with the launchers already written.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from everforge.agents.builtin.closing import reads
+from everforge.agents.builtin.module_text import (
+    STATE_HELPERS,
+    argument_names,
+    inputs_of,
+    returned_text,
+    size_text,
+    state_lines,
+    step_lines,
+)
+from everforge.agents.builtin.plan import BufferArg, KernelRegion, MatmulRegion, Plan, TorchStep
+from everforge.agents.builtin.triton_launch import matmul_buffers, region_buffers
+from everforge.agents.builtin.triton_space import Choice, is_fused, tail_of, without_tail
+from everforge.model.graph import TaskGraph
+
+_TORCH_DTYPES = {"bf16": "torch.bfloat16", "fp16": "torch.float16"}
+
+_PACKED = '''
+
+def _packed(copies, name, parameter, dtype, transposed=False):
+    """A low-precision or transposed copy of a parameter, made once, and again after the parameter changed."""
+    stamp = (parameter.data_ptr(), parameter._version)
+    if name not in copies or copies[name][0] != stamp:
+        source = parameter.detach().t() if transposed else parameter.detach()
+        copies[name] = (stamp, source.to(dtype).contiguous())
+    return copies[name][1]
+'''
+
+_MULTIPROCESSORS = '''
+
+@functools.cache
+def _multiprocessors(device):
+    """How many programs run side by side on the device; a few where kernels are interpreted on the CPU."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 4
+'''
+
+
+_CHECK = '''
+
+def _check_extents(tensors, counts):
+    """Refuse shapes of another structure than the kernels were made for, before they read past a tensor's end."""
+    for position, (tensor, count) in enumerate(zip(tensors, counts, strict=True)):
+        if tensor.numel() != count:
+            raise ValueError(f"tensor {position} is {tuple(tensor.shape)}, where {count} elements are needed")
+'''
+
+
+def helpers_text(module: str, kernels: str) -> str:
+    """The helper functions a candidate needs."""
+    chosen = [
+        _CHECK if "_check_extents(" in kernels else "",
+        _PACKED if "_packed(" in module else "",
+        _MULTIPROCESSORS if "_multiprocessors(" in kernels else "",
+    ]
+    return STATE_HELPERS + "".join(chosen)
+
+
+def module_text(graph: TaskGraph, choice: Choice) -> str:
+    """The class: constructor with every parameter and buffer declared, and forward."""
+    forward = "\n".join(f"        {line}" for line in _Forward(choice).lines())
+    names = "".join(f", {name}" for name in argument_names(choice.plan))
+    copies = "        self._copies = {}\n" if "self._copies" in forward else ""
+    declared = "".join(f"        {line}\n" for line in state_lines(choice.plan, graph))
+    return f'''
+
+class ModelNew(nn.Module):
+    """The task's Model with the steps above in place of its operations."""
+
+    def __init__(self, *_arguments, **_named):
+        super().__init__()
+{declared}{copies}
+    def forward(self{names}):
+{forward}
+'''
+
+
+class _Forward:
+    """Writes the body of forward, one step after another."""
+
+    def __init__(self, choice: Choice) -> None:
+        self.plan = choice.plan
+        self.choice = choice
+        self.buffers = {buffer.name: buffer for buffer in self.plan.buffers}
+        self.low = _TORCH_DTYPES.get(choice.precision)
+        self.stored_low = _only_multiplied(self.plan) if self.low else frozenset()
+
+    def lines(self) -> Iterator[str]:
+        for buffer in inputs_of(self.plan):
+            yield f"{buffer.name} = {buffer.name}.contiguous()"
+        for buffer in self.plan.buffers:
+            if buffer.origin == "constant":
+                yield f"{buffer.name} = self.{buffer.name}"
+            elif buffer.origin in ("parameter", "buffer") and self._is_read(buffer.name):
+                yield f'{buffer.name} = self.get_{buffer.origin}("{buffer.target}").contiguous()'
+        first = next(iter(inputs_of(self.plan)), None) or self.plan.buffers[0]
+        yield f"device = {first.name}.device"
+        for step in self.plan.steps:
+            match step:
+                case KernelRegion():
+                    yield from self._region(step)
+                case MatmulRegion():
+                    yield from self._matmul(step)
+                case TorchStep():
+                    yield from step_lines(step)
+        yield f"return {returned_text(self.plan)}"
+
+    def _is_read(self, name: str) -> bool:
+        return name in self.plan.results or any(name in reads(step) for step in self.plan.steps)
+
+    def _region(self, region: KernelRegion) -> Iterator[str]:
+        for store in region.stores:
+            yield self._allocation(store.buffer)
+        yield self._call(region.name, [*region_buffers(region), *map(size_text, region.domain)])
+
+    def _matmul(self, region: MatmulRegion) -> Iterator[str]:
+        if self.choice.text(f"{region.name}_kernel") == "torch":
+            yield from self._vendor_product(region)
+            if region.epilogue is not None:
+                yield from self._region(tail_of(region))
+            return
+        fused = is_fused(region, self.choice)
+        shown = region if fused else without_tail(region)
+        if shown.keeps_product or shown.epilogue is None:
+            yield self._allocation(region.product)
+        epilogue = shown.epilogue
+        for store in epilogue.stores if epilogue is not None else ():
+            yield self._allocation(store.buffer)
+        axes = [size_text(size) for size in epilogue.domain] if epilogue is not None else []
+        persistent = self.choice.text(f"{region.name}_kernel") == "persistent"
+        operands = [self._operand(region.lhs, casts=persistent), self._operand(region.rhs, casts=persistent)]
+        yield self._call(region.name, [*operands, *matmul_buffers(shown, self.plan), *axes])
+        if region.epilogue is not None and not fused:
+            yield from self._region(tail_of(region))
+
+    def _vendor_product(self, region: MatmulRegion) -> Iterator[str]:
+        lhs, rhs = self._operand(region.lhs, casts=True), self._operand(region.rhs, casts=True)
+        bias = self._operand(region.bias, casts=True) if region.bias is not None else None
+        if region.batched:
+            product = f"torch.bmm({lhs}, {rhs}{'.mT' if region.rhs_transposed else ''})"
+            product += f" + {bias}" if bias else ""
+        else:
+            weight = rhs if region.rhs_transposed else f"{rhs}.t()"
+            product = f"nn.functional.linear({lhs}, {weight}{f', {bias}' if bias else ''})"
+        returns_low = region.product in self.stored_low or (region.epilogue is not None and not region.keeps_product)
+        yield f"{region.product} = {product}{'' if returns_low or not self.low else '.float()'}"
+
+    def _operand(self, name: str, casts: bool) -> str:
+        """An operand of a product; a parameter as the copy made once, anything else cast where asked for."""
+        if self.low is None or name in self.stored_low:
+            return name
+        if self.buffers[name].origin == "parameter":
+            return f'_packed(self._copies, "{name}", {name}, {self.low})'
+        return f"{name}.to({self.low})" if casts else name
+
+    def _allocation(self, name: str) -> str:
+        sizes = "".join(f"{size_text(size)}, " for size in self.buffers[name].shape)
+        dtype = self.low if name in self.stored_low else "torch.float32"
+        return f"{name} = torch.empty(({sizes}), dtype={dtype}, device=device)"
+
+    def _call(self, name: str, arguments: list[str]) -> str:
+        return f"run_{name}({', '.join(arguments)})"
+
+
+def _only_multiplied(plan: Plan) -> frozenset[str]:
+    """Temporaries of kernels that only matrix products read: they can be stored at the products' precision."""
+    made = {name for step in plan.steps for name in _stored_by(step)}
+    for step in plan.steps:
+        match step:
+            case KernelRegion():
+                made -= {load.buffer for load in step.loads()}
+            case MatmulRegion():
+                made -= {load.buffer for load in step.epilogue.loads()} if step.epilogue else set()
+                made -= {step.bias}
+            case TorchStep():
+                made -= {name for arg in (*step.args, *(v for _, v in step.kwargs)) for name in _buffers_in(arg)}
+    return frozenset(made - set(plan.results))
+
+
+def _stored_by(step: KernelRegion | MatmulRegion | TorchStep) -> set[str]:
+    match step:
+        case KernelRegion():
+            return {store.buffer for store in step.stores}
+        case MatmulRegion():
+            stores = {store.buffer for store in step.epilogue.stores} if step.epilogue else set()
+            return stores | ({step.product} if step.keeps_product else set())
+        case TorchStep():
+            return set()
+
+
+def _buffers_in(value: Any) -> set[str]:
+    if isinstance(value, BufferArg):
+        return {value.name}
+    return {name for item in value for name in _buffers_in(item)} if isinstance(value, tuple | list) else set()

@@ -1,0 +1,184 @@
+"""What can be tuned in a Triton candidate, and the first guess for each kind of kernel.
+
+The generator explores `triton_space`; `Choice` answers what the emitter asks. The first value of a parameter is its
+default. Figures are for an H200 (132 multiprocessors, 65,536 registers and 227 KiB of shared memory each).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from everforge.agents.builtin.plan import KernelRegion, MatmulRegion, Plan
+from everforge.agents.builtin.triton_matmul import can_fuse, with_split_epilogues
+from everforge.agents.builtin.triton_pointwise import is_flat
+from everforge.model.candidate import ParameterValue
+from everforge.model.device import DeviceKind
+
+Space = dict[str, tuple[ParameterValue, ...]]
+
+# A row of 32,768 floats is 32 values for each of 1024 threads: the widest that left no spills on sm_90.
+_WIDEST_WHOLE_ROW = 32768
+
+# 227 KiB of shared memory less 3 KiB for barriers, reductions and the driver.
+_SHARED_BYTES = 224 << 10
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One point of the space: what was given, and defaults for the rest."""
+
+    plan: Plan
+    device: DeviceKind
+    given: Mapping[str, ParameterValue]
+    space: Space = field(default_factory=dict)
+
+    @staticmethod
+    def of(plan: Plan, device: DeviceKind, given: Mapping[str, ParameterValue]) -> "Choice":
+        """The choice of `given` parameters; what is missing takes its default."""
+        precision = str(given.get("precision", "fp32"))
+        return Choice(with_split_epilogues(plan), device, given, triton_space(plan, precision, device))
+
+    @property
+    def precision(self) -> str:
+        """Compute precision of matrix products."""
+        return str(self.given.get("precision", "fp32"))
+
+    def text(self, name: str) -> str:
+        """A parameter's value as text."""
+        return str(self.given.get(name, self.space[name][0]))
+
+    def number(self, name: str) -> int:
+        """A parameter's value as a whole number."""
+        return int(self.given.get(name, self.space[name][0]))
+
+    def launch_options(self, step: str, stages: bool = False) -> str:
+        """Launch options of a step's kernels, as keyword arguments."""
+        options = [f"num_warps={self.number(f'{step}_warps')}"]
+        if stages:
+            options.append(f"num_stages={self._stages(step)}")
+        if self.device is DeviceKind.XPU and self.text("grf_mode") != "default":
+            options.append(f'grf_mode="{self.text("grf_mode")}"')
+        return ", ".join(options)
+
+    def _stages(self, step: str) -> int:
+        """Pipeline depth of a product, no deeper than the operands' tiles fit in shared memory."""
+        tile_m, tile_n, tile_k = (self.number(f"{step}_tile_{side}") for side in "mnk")
+        # An operand cast on the way to the tensor cores waits in shared memory as it came.
+        lhs_bytes = 4 if self.text(f"{step}_kernel") == "tile" or self.precision in ("fp32", "tf32") else 2
+        rhs_bytes = 4 if self.precision in ("fp32", "tf32") else 2
+        stage_bytes = (tile_m * lhs_bytes + tile_n * rhs_bytes) * tile_k
+        return max(1, min(self.number(f"{step}_stages"), _SHARED_BYTES // stage_bytes))
+
+
+def triton_space(plan: Plan, precision: str, device: DeviceKind) -> Space:
+    """Parameter name to the values worth trying, the default first."""
+    space: Space = {}
+    for step in plan.steps:
+        match step:
+            case KernelRegion():
+                space |= region_space(step)
+            case MatmulRegion():
+                space |= _matmul_space(step, precision, device)
+    if device is DeviceKind.XPU:
+        space = {name: _xe2_warps(values) if name.endswith("_warps") else values for name, values in space.items()}
+        space["grf_mode"] = ("default", "256", "128")
+    return space
+
+
+def _xe2_warps(values: tuple[ParameterValue, ...]) -> tuple[ParameterValue, ...]:
+    """Sub-groups of Xe2 are 16 lanes wide, half a warp: the same threads need twice the number."""
+    return tuple(dict.fromkeys([*(min(2 * int(value), 64) for value in values), *values]))
+
+
+def region_space(region: KernelRegion) -> Space:
+    """What can be tuned in one pointwise chain or row program."""
+    name = region.name
+    if region.is_pointwise and is_flat(region):
+        return {f"{name}_block": (1024, 2048, 4096, 512), f"{name}_warps": (4, 8)}
+    if region.is_pointwise:
+        return {f"{name}_rows": (32, 64, 16), f"{name}_block": (64, 32, 128), f"{name}_warps": (4, 8)}
+    columns = 1
+    for size in region.domain[region.row_axes :]:
+        columns *= size.literal
+    width = 1 << max(columns - 1, 0).bit_length()
+    if columns > _WIDEST_WHOLE_ROW:
+        return _swept_space(name)
+    return _whole_space(name, width)
+
+
+def _whole_space(name: str, width: int) -> Space:
+    """Rows that fit in registers: about 16 values a thread, several narrow rows a program."""
+    rows = max(1, min(64, 2048 // width))
+    warps = _power_of_two(width * rows // (32 * 16), low=4 if width * rows >= 2048 else 1, high=32)
+    others = [w for w in (warps // 2, warps * 2) if 1 <= w <= 32 and width * rows // (32 * w) <= 64]
+    row_choices = [r for r in (rows, rows * 2, rows // 2) if r >= 1 and (r == 1 or r * width <= 8192)]
+    return {
+        f"{name}_rows": tuple(dict.fromkeys(row_choices)),
+        f"{name}_warps": (warps, *others),
+        f"{name}_block": (4096,),
+        f"{name}_whole": (_WIDEST_WHOLE_ROW, 4096) if width > 4096 else (_WIDEST_WHOLE_ROW,),
+    }
+
+
+def _swept_space(name: str) -> Space:
+    """Rows that do not fit: one row a program, 8 values a thread and iteration."""
+    return {
+        f"{name}_rows": (1,),
+        f"{name}_warps": (16, 8, 32),
+        f"{name}_block": (4096, 8192, 2048),
+        f"{name}_whole": (_WIDEST_WHOLE_ROW,),
+    }
+
+
+def _matmul_space(region: MatmulRegion, precision: str, device: DeviceKind) -> Space:
+    """Kernel, tile shape and pipeline of one matrix product."""
+    name, low = region.name, precision in ("bf16", "fp16")
+    kernels = _kernels(region, precision, device)
+    space: Space = {
+        f"{name}_kernel": kernels,
+        f"{name}_tile_m": (128, 64) if precision != "fp32" else (64, 128),
+        f"{name}_tile_n": (256, 128, 64) if low and "persistent" in kernels else (128, 64, 256) if low else (128, 64),
+        f"{name}_tile_k": (64, 32, 128) if low else (32, 16) if precision == "tf32" else (16, 32),
+        f"{name}_group": (8, 4, 16),
+        f"{name}_warps": (8, 4),
+        f"{name}_stages": (3, 4, 2),
+    }
+    if region.epilogue is not None:
+        space |= region_space(tail_of(region))
+    return space
+
+
+def _kernels(region: MatmulRegion, precision: str, device: DeviceKind) -> tuple[str, ...]:
+    """Which kernels can compute the product, the best guess first.
+
+    In plain fp32 the vendor's product leads: Triton's has no tensor cores to use. TF32 is Triton's alone, because
+    the vendor's needs a global switch.
+    """
+    if precision == "fp32":
+        return ("torch", "tile")
+    if region.batched or device is not DeviceKind.CUDA:
+        return ("tile",) if precision == "tf32" else ("torch", "tile")
+    return ("persistent", "tile") if precision == "tf32" else ("persistent", "torch", "tile")
+
+
+def tail_of(region: MatmulRegion) -> KernelRegion:
+    """The epilogue as a region of its own. Raises ValueError if there is none."""
+    if region.epilogue is None:
+        raise ValueError(f"{region.name} has no epilogue")
+    return replace(region.epilogue, name=f"{region.name}_tail")
+
+
+def without_tail(region: MatmulRegion) -> MatmulRegion:
+    """The product alone, stored."""
+    return replace(region, epilogue=None, keeps_product=True)
+
+
+def is_fused(region: MatmulRegion, choice: Choice) -> bool:
+    """Whether the epilogue works on the accumulators under this choice."""
+    if choice.text(f"{region.name}_kernel") == "torch":
+        return False
+    return can_fuse(region, choice.plan)
+
+
+def _power_of_two(value: int, low: int, high: int) -> int:
+    """The largest power of two up to `value`, within bounds that are powers of two."""
+    return max(low, min(high, 1 << max(value, 1).bit_length() - 1))

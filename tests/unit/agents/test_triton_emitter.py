@@ -1,0 +1,131 @@
+"""Triton candidates: their values in interpreter mode against float64, and their kernels compiled for sm_90."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from everforge.agents.builtin.planner import plan_graph
+from everforge.agents.builtin.triton_emitter import emit_triton, triton_space
+from everforge.model.device import DeviceKind
+from everforge.model.graph import TaskGraph
+from everforge.runners.static_rules import judge_source
+from everforge.runners.trace import trace_task
+
+pytest.importorskip("triton")
+_SCRIPT = Path(__file__).with_name("triton_cases.py")
+
+
+def _load_cases() -> Any:
+    spec = importlib.util.spec_from_file_location("triton_cases", _SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["triton_cases"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+cases = _load_cases()
+CASES: dict[str, Any] = cases.CASES
+
+
+def traced(case: Any) -> TaskGraph:
+    graph = trace_task(case.model(), case.inputs(), "default", ())
+    assert isinstance(graph, TaskGraph)
+    return graph
+
+
+def emitted(case: Any, device: DeviceKind = DeviceKind.CUDA) -> str:
+    graph = traced(case)
+    return emit_triton(plan_graph(graph), graph, case.parameters, device)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("candidates")
+    for name, case in CASES.items():
+        (folder / f"{name}.py").write_text(emitted(case))
+    return folder
+
+
+def reports(mode: str, folder: Path, extra: dict[str, str]) -> dict[str, Any]:
+    """What a process of its own found for every candidate in the folder."""
+    environment = {**os.environ, **extra, "TRITON_CACHE_DIR": str(folder / "cache"), "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, str(_SCRIPT), mode, str(folder)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.fixture(scope="module")
+def interpreted(sources: Path) -> dict[str, Any]:
+    return reports("interpret", sources, {"TRITON_INTERPRET": "1"})
+
+
+@pytest.fixture(scope="module")
+def compiled(sources: Path) -> dict[str, Any]:
+    return reports("compile", sources, {})
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_values_agree_with_float64(interpreted: dict[str, Any], name: str) -> None:
+    assert max(interpreted[name]["errors"]) <= CASES[name].tolerance
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_loading_parameters_again_takes_effect(interpreted: dict[str, Any], name: str) -> None:
+    assert max(interpreted[name]["errors_after_reload"]) <= CASES[name].tolerance
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_kernels_compile_for_sm_90(compiled: dict[str, Any], name: str) -> None:
+    assert compiled[name]["fault"] is None
+    assert compiled[name]["not_checked"] is None
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("linear")])
+def test_kernels_do_not_spill_registers(compiled: dict[str, Any], name: str) -> None:
+    assert [kernel["name"] for kernel in compiled[name]["kernels"] if kernel["stack_bytes"]] == []
+
+
+def test_persistent_product_uses_the_copy_engine_and_warpgroups(compiled: dict[str, Any]) -> None:
+    kernels = compiled["linear-persistent-bf16"]["kernels"]
+    assert all({"wgmma", "tma"} <= set(kernel["features"]) for kernel in kernels)
+    assert {kernel["name"] for kernel in kernels} == {"product_0_persistent", "product_2_persistent"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_static_rules_let_the_candidate_through(sources: Path, name: str) -> None:
+    assert judge_source((sources / f"{name}.py").read_text()) is None
+
+
+def test_first_value_of_every_parameter_is_the_default() -> None:
+    graph = traced(CASES["softmax"])
+    plan = plan_graph(graph)
+    defaults = {name: values[0] for name, values in triton_space(plan, "fp32", DeviceKind.CUDA).items()}
+    assert emit_triton(plan, graph, defaults, DeviceKind.CUDA) == emit_triton(plan, graph, {}, DeviceKind.CUDA)
+
+
+def test_register_mode_is_an_xpu_option_alone() -> None:
+    plan = plan_graph(traced(CASES["softmax"]))
+    assert "grf_mode" in triton_space(plan, "fp32", DeviceKind.XPU)
+    assert "grf_mode" not in triton_space(plan, "fp32", DeviceKind.CUDA)
+
+
+def test_what_products_alone_read_is_stored_at_their_precision() -> None:
+    source = emitted(CASES["linear-persistent-bf16"])
+    assert source.count("dtype=torch.bfloat16, device=device)") == 1
+
+
+def test_plain_fp32_products_start_at_the_vendors() -> None:
+    plan = plan_graph(traced(CASES["bmm-tile"]))
+    kernels = [values[0] for name, values in triton_space(plan, "fp32", DeviceKind.CUDA).items() if "kernel" in name]
+    assert kernels == ["torch"]

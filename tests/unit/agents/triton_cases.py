@@ -1,0 +1,227 @@
+"""References for the Triton emitter's tests, and a process of its own that interprets or compiles candidates.
+
+Run as a script: `triton_cases.py interpret|compile FOLDER`. It reads `FOLDER/<case>.py`, calls each ModelNew and
+prints one JSON object. Triton decides at import whether it interprets, so neither can be done in the test process.
+"""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+Parameters = dict[str, bool | int | float | str]
+
+
+class Softmax(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(x * 2.0, dim=-1)
+
+
+class LogSumExp(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(torch.logsumexp(x, dim=1, keepdim=True)) * 3.0
+
+
+class LayerNormGelu(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.gelu(self.norm(x)) + x
+
+
+class RmsNorm(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.rand(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * self.scale
+
+
+class GroupNormTanh(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(3, 12)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.norm(x))
+
+
+class Chain(nn.Module):
+    """Broadcasts a parameter, reads a transposed operand, returns two tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.rand(7, 1, 1))
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mixed = F.silu(x + self.shift) * y - x.permute(0, 1, 3, 2)
+        return F.hardtanh(mixed, -1.0, 1.0), torch.where(x > 0, x, y.exp())
+
+
+class FlatChain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(12)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.softplus(self.norm(x)) + F.elu(x)
+
+
+class RunningSum(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cumsum(x * x, dim=1)
+
+
+class TwoLayers(nn.Module):
+    def __init__(self, sizes: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(sizes[0], sizes[1]), nn.GELU(), nn.Linear(sizes[1], sizes[2]))
+        self.scale = nn.Parameter(torch.rand(sizes[2]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.mish(self.net(x)) * self.scale
+
+
+class Product(nn.Module):
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return torch.clamp(torch.matmul(a, b) + 1.0, 0.0, 5.0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A reference with its inputs' shapes, what is chosen of the space, and how close values must come."""
+
+    build: Callable[[], nn.Module]
+    shapes: tuple[tuple[int, ...], ...]
+    parameters: Parameters = field(default_factory=dict)
+    tolerance: float = 4e-6
+    compiled_shapes: tuple[tuple[int, ...], ...] | None = None  # tensors have no memory then, so these may be large
+
+    def inputs(self) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(3)
+        return [torch.randn(shape, generator=generator) for shape in self.shapes]
+
+    def model(self) -> nn.Module:
+        torch.manual_seed(5)
+        return self.build().eval()
+
+
+def products(kernel: str, precision: str) -> Parameters:
+    return {"precision": precision, **{f"product_{step}_kernel": kernel for step in range(4)}}
+
+
+# Widths past `whole` are swept; small limits make odd little shapes take that path too.
+SWEPT: Parameters = {"kernel_0_whole": 64, "kernel_0_block": 32}
+LAYERS = (72, 64, 40)  # rows that start on 16 bytes, as tensor descriptors need
+ODD_LAYERS = (70, 65, 33)
+SMALL_TILES: Parameters = {"product_0_tile_n": 128}
+LARGE = ((1024, 8192), (8192, 8192))
+CASES: dict[str, Case] = {
+    "softmax": Case(Softmax, ((5, 123),)),
+    "softmax-swept": Case(Softmax, ((3, 1000),), SWEPT),
+    "logsumexp": Case(LogSumExp, ((5, 123),)),
+    "logsumexp-swept": Case(LogSumExp, ((3, 1000),), SWEPT),
+    "layernorm": Case(lambda: LayerNormGelu(123), ((5, 123),)),
+    "layernorm-swept": Case(lambda: LayerNormGelu(1000), ((3, 1000),), SWEPT),
+    "rmsnorm": Case(lambda: RmsNorm(123), ((2, 5, 123),)),
+    "groupnorm": Case(GroupNormTanh, ((2, 12, 5, 7),)),
+    "groupnorm-swept": Case(GroupNormTanh, ((2, 12, 5, 7),), SWEPT),
+    "chain": Case(Chain, ((2, 7, 6, 6), (2, 7, 6, 6))),
+    "flat-chain": Case(FlatChain, ((2, 12, 5, 7),)),
+    "cumsum": Case(RunningSum, ((5, 123),), tolerance=1e-4),
+    "cumsum-swept": Case(RunningSum, ((3, 1000),), SWEPT, tolerance=2e-3),
+    "linear-torch": Case(lambda: TwoLayers(ODD_LAYERS), ((33, 70),), products("torch", "fp32")),
+    "linear-tile": Case(lambda: TwoLayers(ODD_LAYERS), ((33, 70),), products("tile", "fp32")),
+    "linear-persistent-tf32": Case(lambda: TwoLayers(LAYERS), ((33, 72),), products("persistent", "tf32"), 2e-3),
+    "linear-persistent-bf16": Case(lambda: TwoLayers(LAYERS), ((33, 72),), products("persistent", "bf16"), 2e-2),
+    "linear-unaligned-bf16": Case(lambda: TwoLayers(ODD_LAYERS), ((33, 70),), products("persistent", "bf16"), 2e-2),
+    "linear-torch-bf16": Case(lambda: TwoLayers(ODD_LAYERS), ((33, 70),), products("torch", "bf16"), 3e-2),
+    "matmul-tile-fp16": Case(Product, ((33, 70), (70, 65)), SMALL_TILES | products("tile", "fp16"), 5e-2, LARGE),
+    "matmul-persistent-fp16": Case(Product, ((33, 72), (72, 64)), products("persistent", "fp16"), 5e-2, LARGE),
+    "bmm-tile": Case(Product, ((3, 33, 70), (3, 70, 65)), products("tile", "fp32")),
+}
+
+
+def tensors(outputs: Any) -> list[torch.Tensor]:
+    return [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+
+
+def candidate(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem.replace("-", "_"), path)
+    if spec is None or spec.loader is None:
+        raise ImportError(str(path))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def mend_interpreter() -> None:
+    """Two faults of Triton 3.6's interpreter: loop bounds under NumPy 2.4 (triton issue 9171), bf16 operands of dot."""
+    import numpy as np
+    import triton.language as tl
+    from triton.runtime import interpreter
+
+    patch_tensor, dot = interpreter._patch_lang_tensor, interpreter.InterpreterBuilder.create_dot
+
+    def patched(tensor: Any, scope: Any) -> None:
+        patch_tensor(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    def widened(handle: Any) -> Any:
+        if handle.dtype.scalar != tl.bfloat16:
+            return handle
+        return interpreter.TensorHandle((handle.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
+
+    interpreter._patch_lang_tensor = patched
+    interpreter.InterpreterBuilder.create_dot = lambda self, a, b, *rest: dot(self, widened(a), widened(b), *rest)
+
+
+def interpreted(name: str, folder: Path) -> dict[str, Any]:
+    """Largest error of each output against float64, and whether reloading parameters changes the result."""
+    case, model = CASES[name], CASES[name].model()
+    new = candidate(folder / f"{name}.py").ModelNew()
+    new.load_state_dict(model.state_dict(), strict=True)
+    with torch.no_grad():
+        outputs = tensors(new(*case.inputs()))
+        state = {key: value + 0.5 for key, value in model.state_dict().items() if value.is_floating_point()}
+        new.load_state_dict(state, strict=False)
+        again = tensors(new(*case.inputs()))
+        expected = tensors(model.double()(*(x.double() for x in case.inputs())))
+        model.float().load_state_dict(state, strict=False)
+        expected_again = tensors(model.double()(*(x.double() for x in case.inputs())))
+    return {"errors": errors(outputs, expected), "errors_after_reload": errors(again, expected_again)}
+
+
+def errors(outputs: list[torch.Tensor], expected: list[torch.Tensor]) -> list[float]:
+    return [float((a - b).abs().max() / b.abs().max()) for a, b in zip(outputs, expected, strict=True)]
+
+
+def compiled(name: str, folder: Path) -> dict[str, Any]:
+    """The gate's report on a candidate for sm_90."""
+    from everforge.runners.triton_gate import compile_ahead
+
+    def run_forward() -> Any:
+        with torch.device("cuda"), torch.no_grad():
+            model = candidate(folder / f"{name}.py").ModelNew()
+            return model(*(torch.empty(shape) for shape in CASES[name].compiled_shapes or CASES[name].shapes))
+
+    report: dict[str, Any] = compile_ahead(run_forward, "sm_90").model_dump(mode="json")
+    return report
+
+
+if __name__ == "__main__":
+    mode, folder = sys.argv[1], Path(sys.argv[2])
+    if mode == "interpret":
+        mend_interpreter()
+    work = interpreted if mode == "interpret" else compiled
+    sys.stdout.write(json.dumps({path.stem: work(path.stem, folder) for path in sorted(folder.glob("*.py"))}))

@@ -91,7 +91,7 @@ class RunnerClient:
         connection = UnixConnection(self._socket_path, self._silence_s)
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         try:
-            connection.request(method, path, body.model_dump_json() if body else None, headers)
+            connection.request(method, path, body.model_dump_json().encode() if body else None, headers)
             response = connection.getresponse()
             while line := response.readline():
                 if line.strip():

@@ -1,0 +1,165 @@
+"""Writes the reference of every JSON that Everforge prints or reads, from the model that makes it.
+
+    python docs/generate.py           write docs/reference/*.md and schemas/*.json
+    python docs/generate.py --check   write nothing; end with 1 and name the files that are out of date
+
+A test runs the check, so the reference cannot drift from the model.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from everforge.model.campaign import CampaignRecord
+from everforge.model.evaluation import Evaluation
+from everforge.model.manifest import KernelOptimization
+from everforge.model.suite import SuiteReport
+
+ROOT = Path(__file__).resolve().parents[1]
+Schema = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One record that other tools read or write, and what a reader must know of it first."""
+
+    name: str
+    record: type[BaseModel]
+    title: str
+    introduction: str
+    # What Everforge writes always has every field; what it reads may leave out those with a default.
+    mode: Literal["serialization", "validation"] = "serialization"
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema, with the names the JSON uses."""
+        return self.record.model_json_schema(by_alias=True, mode=self.mode)
+
+
+PAGES = (
+    Page(
+        "evaluation",
+        Evaluation,
+        "The evaluation",
+        "What `everforge evaluate --json` prints, one object on standard output, and what MLflow keeps of every trial. "
+        "What was not measured is `null`. Times are medians of one call with a cold cache, in microseconds.",
+    ),
+    Page(
+        "campaign",
+        CampaignRecord,
+        "The campaign record",
+        "What `everforge run --json` ends with: one object on standard output for each target of the manifest.",
+    ),
+    Page(
+        "suite",
+        SuiteReport,
+        "The suite report",
+        "What `everforge suite --out DIR` writes to `DIR/report.json`. Means and win rate run over all tasks that were "
+        "not refused. A task that kept its baseline counts 1.0 in `geomean`; in `geomean_fp32` it counts its fastest "
+        "fp32 baseline over its fastest allowed baseline, which its user has without Everforge. Intervals are "
+        "bootstrapped over tasks.",
+    ),
+    Page(
+        "manifest",
+        KernelOptimization,
+        "The KernelOptimization manifest",
+        "What `everforge run` reads and a cluster accepts. Numbers with a fraction are text in quotes.",
+        mode="validation",
+    ),
+)
+
+
+def rendered() -> dict[Path, str]:
+    """Every generated file: path to text."""
+    files: dict[Path, str] = {}
+    for page in PAGES:
+        schema = page.schema()
+        files[ROOT / "schemas" / f"{page.name}.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        files[ROOT / "docs" / "reference" / f"{page.name}.md"] = "\n".join(page_lines(page, schema)) + "\n"
+    return files
+
+
+def page_lines(page: Page, schema: Schema) -> Iterator[str]:
+    """A page in Markdown: the record itself, then every record it is made of."""
+    yield f"<!-- Written by docs/generate.py from {page.record.__module__}; edit the model instead. -->"
+    yield f"# {page.title}"
+    yield ""
+    yield page.introduction
+    yield f"As a JSON schema: [`schemas/{page.name}.json`](../../schemas/{page.name}.json)."
+    yield from section_lines(schema, page.mode)
+    for name, definition in schema.get("$defs", {}).items():
+        yield ""
+        yield f"## {name}"
+        yield from section_lines(definition, page.mode)
+
+
+def section_lines(definition: Schema, mode: str) -> Iterator[str]:
+    """A record as a table of its fields, an enum as the list of its values."""
+    yield ""
+    if text := definition.get("description"):
+        yield one_line(text)
+        yield ""
+    if "enum" in definition:
+        yield ", ".join(f"`{value}`" for value in definition["enum"])
+        return
+    required = set(definition.get("required", ())) if mode == "validation" else set()
+    yield "| field | type | meaning |"
+    yield "|---|---|---|"
+    for name, field in definition.get("properties", {}).items():
+        notes = [one_line(field.get("description", "")), "Required." if name in required else default_text(field, mode)]
+        yield f"| `{name}` | {type_text(field)} | {' '.join(note for note in notes if note)} |"
+
+
+def default_text(field: Schema, mode: str) -> str:
+    """What a field that is left out means."""
+    default = field.get("default")
+    if mode != "validation" or default is None or isinstance(default, dict | list):
+        return ""
+    return f"Default: `{json.dumps(default)}`."
+
+
+def one_line(text: str) -> str:
+    """Text as it fits a table's cell."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def type_text(field: Schema) -> str:
+    """A field's type in words, with links to the records on the page."""
+    if "$ref" in field:
+        name = field["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in field:
+        return " or ".join(dict.fromkeys(type_text(choice) for choice in field["anyOf"]))
+    if "const" in field:
+        return f"`{field['const']}`"
+    if "enum" in field:
+        return " or ".join(f"`{value}`" for value in field["enum"])
+    if field.get("type") == "array":
+        return f"list of {type_text(field.get('items', {}))}"
+    if field.get("type") == "object":
+        values = field.get("additionalProperties", {})
+        return f"text → {type_text(values)}" if isinstance(values, dict) and values else "object"
+    return {"string": "text", "null": "null"}.get(field.get("type", ""), str(field.get("type", "any")))
+
+
+def main() -> int:
+    """Write the files, or with --check say which are out of date."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing, end with 1 if a file is out of date")
+    check = parser.parse_args().check
+    stale = [path for path, text in rendered().items() if not path.exists() or path.read_text("utf-8") != text]
+    for path in stale:
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(rendered()[path], encoding="utf-8")
+        sys.stdout.write(f"{'out of date' if check else 'written'}: {path.relative_to(ROOT)}\n")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -37,7 +37,7 @@ class StopSignal:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Listen to SIGINT and SIGTERM; a second one has its usual, immediate effect."""
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
         def on_signal(number: int, _frame: FrameType | None) -> None:
             signal.signal(number, before[number])

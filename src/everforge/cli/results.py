@@ -62,7 +62,7 @@ def _headline(record: CampaignRecord) -> str:
     return f"{interval_text(record.champion.speedup)} times the fastest allowed baseline"
 
 
-def _facts(record: CampaignRecord, manifest: Path) -> Iterator[tuple[str, RenderableType | str]]:
+def _facts(record: CampaignRecord, manifest: Path) -> Iterator[tuple[str, str | Text]]:
     yield "ended", f"{record.stop_reason}: {record.detail}" if record.stop_reason else record.state.value
     if record.champion is not None:
         yield from _champion_facts(record.champion)

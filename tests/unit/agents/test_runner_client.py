@@ -115,6 +115,13 @@ def test_requests_carry_the_record_to_its_route(server: RunnerStandIn, client: R
     assert RunTrial.model_validate_json(body) == TRIAL
 
 
+def test_source_beyond_latin_1_arrives_unchanged(server: RunnerStandIn, client: RunnerClient) -> None:
+    candidate = samples.candidate("√σ² ≤ ε")
+    server.says(Outcome(evaluation=EVALUATION))
+    client.run_trial("s1", RunTrial(trial_id="t1", candidate=candidate), silent)
+    assert RunTrial.model_validate_json(server.seen[0][1]).candidate == candidate
+
+
 def test_session_and_environment_are_read_from_the_outcome(
     server: RunnerStandIn, client: RunnerClient
 ) -> None:

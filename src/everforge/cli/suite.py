@@ -15,7 +15,7 @@ from everforge.cli.display import campaign_shown
 from everforge.cli.evaluate import names_in
 from everforge.cli.run import INTERRUPTED
 from everforge.cli.suite_plan import PlannedTask, planned_tasks
-from everforge.cli.suite_report import suite_table, summary_lines
+from everforge.cli.suite_report import failure_lines, suite_table, summary_lines
 from everforge.cli.suite_run import SuitePorts, SuiteRequest, SuiteRun
 from everforge.errors import UsageError
 from everforge.model.budget import Budget
@@ -92,8 +92,8 @@ def _run(request: SuiteRequest, tasks: Sequence[PlannedTask], workstation: Works
         return INTERRUPTED
     console = Console()
     console.print(suite_table(report))
-    for line in (*summary_lines(report), f"reports, champions and the store: {out}"):
-        console.print(line, highlight=False, soft_wrap=True)
+    for line in (*failure_lines(report), *summary_lines(report), f"reports, champions and the store: {out}"):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return exit_code_of_report(report)
 
 

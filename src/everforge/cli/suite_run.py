@@ -158,7 +158,7 @@ class SuiteRun:
 def row_text(row: TaskRow) -> str:
     """A row as one line of news."""
     if row.error:
-        return f"{row.status.value}: {row.error}"
+        return f"{row.status.value}: {row.error.splitlines()[0]}"
     if row.speedup is None:
         return f"no faster kernel in {row.trials} trials"
     return f"{interval_text(row.speedup)} in {row.trials} trials"

@@ -5,11 +5,9 @@ import io
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 
-from everforge.cli.suite_report import report_csv, report_markdown, suite_table
+from everforge.cli.suite_report import failure_lines, report_csv, report_markdown, suite_table
 from everforge.cli.suite_rows import row_of_campaign, row_of_error, suite_report
 from everforge.model.campaign import CampaignState, StopReason
 from everforge.model.device import DeviceKind
@@ -89,9 +87,8 @@ def test_a_suite_without_results_has_no_means() -> None:
     assert report().tasks == ()
 
 
-@given(st.lists(st.floats(1.001, 100), min_size=1, max_size=8))
-def test_the_same_rows_give_the_same_report(speedups: list[float]) -> None:
-    rows = [row(speedup) for speedup in speedups]
+def test_the_same_rows_give_the_same_report() -> None:
+    rows = [row(speedup) for speedup in (1.1, 2.0, 7.5)]
     assert report(*rows) == report(*rows)
 
 
@@ -112,9 +109,12 @@ def test_csv_leaves_empty_what_was_not_measured() -> None:
 
 def test_markdown_and_table_name_failures_and_means() -> None:
     finished = report(row(4.0, fp32=12.0), row_of_error("2_B", TaskStatus.FAILED, "device | lost\nfor good"))
-    console = Console(width=200, record=True, quiet=False, file=io.StringIO())
+    console = Console(width=80, record=True, file=io.StringIO())
     console.print(suite_table(finished))
     page = report_markdown(finished)
     assert "device \\| lost for good" in page
     assert "geometric mean over the fastest allowed baseline: 2.00x" in page
-    assert "4.00x" in console.export_text()
+    table = console.export_text()
+    for part in ("1_A", "improved", "4.00x [4.00, 4.00]", "12.00x over fp32", "compile-bf16 200.0 us", "2_B", "failed"):
+        assert part in table
+    assert failure_lines(finished) == ["2_B: failed: device | lost"]

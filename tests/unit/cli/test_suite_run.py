@@ -10,7 +10,7 @@ from everforge.agents.runner_supply import RunnerSupply
 from everforge.agents.stop_signal import StopSignal
 from everforge.cli.suite_plan import planned_tasks
 from everforge.cli.suite_run import SuitePorts, SuiteRequest, SuiteRun
-from everforge.errors import DeviceFault, TaskError, UsageError
+from everforge.errors import DeviceFault, HarnessFault, TaskError, UsageError
 from everforge.model.budget import Budget
 from everforge.model.campaign import CampaignRecord, CampaignSpec
 from everforge.model.candidate import GeneratorKind
@@ -147,6 +147,23 @@ def test_a_failed_task_is_due_again_once_the_machine_is_mended(bench: Bench) -> 
     bench.campaigns.clear()
     assert statuses(bench.sit())["1_A"] is TaskStatus.IMPROVED
     assert bench.campaigns == ["1-a"]
+
+
+def test_a_machine_that_keeps_failing_stops_the_suite_with_what_was_done(bench: Bench) -> None:
+    for number in range(3, 7):
+        bench.add(f"{number}_X.py", samples.TASK_SOURCE + f"# {number}\n")
+    bench.faults = {f"{number}-x": DeviceFault("the device is lost") for number in range(3, 7)}
+    with pytest.raises(HarnessFault, match="3 tasks in a row, the last with: the device is lost"):
+        bench.sit()
+    assert bench.campaigns == ["1-a", "2-b", "3-x", "4-x", "5-x"]
+    assert len(bench.kept()["tasks"]) == 5  # type: ignore[arg-type]
+
+
+def test_an_out_that_is_a_file_is_refused(bench: Bench) -> None:
+    bench.out.write_text("mine")
+    with pytest.raises(UsageError, match="choose another --out"):
+        bench.sit()
+    assert bench.out.read_text() == "mine"
 
 
 def test_a_stop_keeps_what_was_finished_and_the_next_sitting_goes_on(bench: Bench) -> None:

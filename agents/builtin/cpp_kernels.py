@@ -71,6 +71,9 @@ class _Function:
             yield f"{kind} {buffer} = ({kind})at[{number}];"
         rows = self._product(range(self.region.row_axes))
         yield f"const int64_t rows = {rows}, columns = {self._product(self.column_axes)};"
+        for store in self.region.stores:
+            if not store.per_row:
+                yield f"expect_large({store.buffer}, rows * columns);"
         body = self._pieces() if self.region.is_pointwise else self._row_program()
         yield from body
 

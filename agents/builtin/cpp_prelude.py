@@ -99,6 +99,16 @@ static float* scratch_of_thread(int64_t count) {
   return memory;
 }
 
+// New memory is given out page by page as it is first written: 1.4 us for 4 KiB, more than computing what goes there.
+// Pages of 2 MiB cost a quarter of that for each byte. A hint only: systems without them ignore it.
+static void expect_large(float* to, int64_t count) {
+#if defined(__linux__)
+  const uintptr_t large = 1 << 21, first = ((uintptr_t)to + large - 1) & ~(large - 1);
+  const uintptr_t end = (uintptr_t)(to + count) & ~(large - 1);
+  if (end >= first + 2 * large) madvise((void*)first, end - first, MADV_HUGEPAGE);
+#endif
+}
+
 // Calls body(row, crew) for every row. Small work stays on one thread: waking another costs about 5 us.
 template <class Body>
 INLINE void for_rows(int64_t rows, int64_t columns, int64_t kept, bool shares, int threads, Body body) {
@@ -379,6 +389,9 @@ _INCLUDES = """#include <math.h>
 #include <string.h>
 #if defined(__AVX512F__)
 #include <immintrin.h>
+#endif
+#if defined(__linux__)
+#include <sys/mman.h>
 #endif
 #define LANES {lanes}
 """

@@ -28,6 +28,14 @@ def cut(text: str, characters: int) -> str:
     return text[:characters].replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
+def _params(values: Mapping[str, str]) -> dict[str, str]:
+    return {key: cut(value, PARAM_CHARACTERS) for key, value in list(values.items())[:PARAMS_PER_BATCH]}
+
+
+def _tags(values: Mapping[str, str]) -> dict[str, str]:
+    return {key: cut(value, TAG_CHARACTERS) for key, value in values.items()}
+
+
 def ordered(trials: Iterable[Trial]) -> tuple[Trial, ...]:
     """Trials by number, and by id where two share one (a search trial and its re-measurement may)."""
     return tuple(sorted(trials, key=lambda trial: (trial.number, trial.trial_id)))
@@ -41,26 +49,27 @@ def model_name_of(task: str, device: DeviceKind) -> str:
 
 def campaign_run_name(spec: CampaignSpec) -> str:
     """Name of a campaign's parent run."""
-    return f"{spec.name} on {spec.device}"
+    return cut(f"{spec.name} on {spec.device}", TAG_CHARACTERS)
 
 
 def campaign_params(spec: CampaignSpec) -> dict[str, str]:
     """What defines the campaign and so never changes: MLflow's params are immutable."""
-    return {
+    values = {
         "device": spec.device,
         "precision": spec.task.precision,
         "mode": spec.task.mode,
-        "variants": cut(", ".join(variant.name for variant in spec.task.variants), PARAM_CHARACTERS),
+        "variants": ", ".join(variant.name for variant in spec.task.variants),
     }
+    return _params(values)
 
 
 def campaign_tags(spec: CampaignSpec) -> dict[str, str]:
     """What may change when a campaign resumes: its budget, generators, target and model."""
     budget = spec.budget.model_dump(mode="json", exclude_none=True)
-    return {
+    values = {
         "everforge.kind": "campaign",
         "everforge.campaign_id": spec.campaign_id,
-        "everforge.task": cut(spec.task.name, TAG_CHARACTERS),
+        "everforge.task": spec.task.name,
         "everforge.task_digest": spec.task.digest,
         "everforge.device": spec.device,
         "everforge.budget": canonical_json(budget),
@@ -70,6 +79,7 @@ def campaign_tags(spec: CampaignSpec) -> dict[str, str]:
         "mlflow.source.name": "everforge",
         "mlflow.source.type": "LOCAL",
     }
+    return _tags(values)
 
 
 def environment_tags(environment: Environment) -> dict[str, str]:
@@ -82,20 +92,20 @@ def environment_tags(environment: Environment) -> dict[str, str]:
     }
     if environment.driver is not None:
         tags["everforge.driver"] = environment.driver
-    return tags
+    return _tags(tags)
 
 
 def record_tags(record: CampaignRecord) -> dict[str, str]:
     """Where the campaign stands."""
     tags: dict[str, str] = {"everforge.state": record.state}
     if record.detail:
-        tags["everforge.detail"] = cut(record.detail, TAG_CHARACTERS)
+        tags["everforge.detail"] = record.detail
     if record.stop_reason is not None:
         tags["everforge.stop_reason"] = record.stop_reason
     if record.champion is not None:
         tags["everforge.champion_trial_id"] = record.champion.trial_id
         tags["everforge.champion_digest"] = record.champion.candidate_digest
-    return tags
+    return _tags(tags)
 
 
 def record_metrics(record: CampaignRecord) -> dict[str, float]:
@@ -138,14 +148,14 @@ def trial_params(trial: Trial) -> dict[str, str]:
     proposed = trial.candidate
     params: dict[str, str] = {"language": proposed.language, "generator": proposed.generator}
     if proposed.strategy:
-        params["strategy"] = cut(proposed.strategy, PARAM_CHARACTERS)
+        params["strategy"] = proposed.strategy
     if proposed.rewrites:
-        params["rewrites"] = cut(", ".join(proposed.rewrites), PARAM_CHARACTERS)
+        params["rewrites"] = ", ".join(proposed.rewrites)
     if trial.conversation is not None:
-        params["model"] = cut(trial.conversation.model, PARAM_CHARACTERS)
+        params["model"] = trial.conversation.model
     for name, value in proposed.parameters.items():
-        params.setdefault(f"parameter.{_key_part(name)}", cut(str(value), PARAM_CHARACTERS))
-    return dict(list(params.items())[:PARAMS_PER_BATCH])
+        params.setdefault(f"parameter.{_key_part(name)}", str(value))
+    return _params(params)
 
 
 def trial_metrics(trial: Trial) -> dict[str, float]:
@@ -196,7 +206,7 @@ def trial_tags(trial: Trial, parent_run_id: str) -> dict[str, str]:
         "everforge.trial_id": trial.trial_id,
         "everforge.purpose": trial.purpose,
         "everforge.verdict": judged.verdict,
-        "everforge.reason": cut(judged.reason, TAG_CHARACTERS),
+        "everforge.reason": judged.reason,
         "everforge.task_digest": judged.task_digest,
         "everforge.candidate_digest": trial.candidate.digest,
         "everforge.algebraic": str(judged.algebraic).lower(),
@@ -205,7 +215,7 @@ def trial_tags(trial: Trial, parent_run_id: str) -> dict[str, str]:
         tags["everforge.fault"] = judged.fault
     if trial.candidate.parent is not None:
         tags["everforge.parent_trial_id"] = trial.candidate.parent
-    return tags | environment_tags(judged.environment)
+    return _tags(tags) | environment_tags(judged.environment)
 
 
 def champion_tags(champion: Champion, trial: Trial) -> dict[str, str]:
@@ -221,7 +231,7 @@ def champion_tags(champion: Champion, trial: Trial) -> dict[str, str]:
         "everforge.campaign_id": trial.campaign_id,
         "everforge.trial_id": champion.trial_id,
     }
-    return figures | environment_tags(trial.evaluation.environment) | identity
+    return _tags(figures | environment_tags(trial.evaluation.environment) | identity)
 
 
 def present(values: Mapping[str, float | None]) -> dict[str, float]:

@@ -21,6 +21,9 @@ from everforge.model.session import TaskFacts
 from everforge.model.trial import Trial
 from everforge.store import directory_lock
 
+# Sequence number, kind of write; what else a person puts there is left alone.
+_PENDING = "[0-9]*-*.json"
+
 _log = logging.getLogger(__name__)
 
 
@@ -74,7 +77,7 @@ class Journal:
 
         Raises StoreUnavailable if the disk does not take it: nothing can be promised then.
         """
-        last = max((int(path.name.split("-")[0]) for path in self._pending.glob("*.json")), default=0)
+        last = max((int(path.name.split("-")[0]) for path in self._pending.glob(_PENDING)), default=0)
         path = self._pending / f"{last + 1:012d}-{write.kind}.json"
         try:
             _replace(path, write.model_dump_json(), synced=True)
@@ -83,14 +86,14 @@ class Journal:
 
     def waiting(self) -> int:
         """How many writes are pending."""
-        return sum(1 for _ in self._pending.glob("*.json"))
+        return sum(1 for _ in self._pending.glob(_PENDING))
 
     def pending(self) -> Iterator[tuple[Path, Write]]:
         """Pending writes in the order to replay them, each with its file.
 
         Campaigns are opened before all else: a store that was emptied meanwhile refuses older writes.
         """
-        paths = self._pending.glob("*.json")
+        paths = self._pending.glob(_PENDING)
         for path in sorted(paths, key=lambda path: (not path.stem.endswith("-spec"), path.name)):
             write = _read(path)
             if write is not None:

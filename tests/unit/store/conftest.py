@@ -69,7 +69,8 @@ class MlflowServer:
         said = []
         for line in self._process.stderr:
             said.append(line)
-            if "Application startup complete" in line:
+            # Said after the socket is bound; "startup complete" comes before, and a request would be refused.
+            if "Uvicorn running on" in line:
                 # Its log must go on being read, or a full pipe would stop the server.
                 self._drain = threading.Thread(target=self._process.stderr.read)
                 self._drain.start()

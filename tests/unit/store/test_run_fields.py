@@ -24,6 +24,7 @@ def test_any_trial_keeps_to_mlflows_limits(trial):
     assert len(params) <= validation.MAX_PARAMS_TAGS_PER_BATCH
     for key, value in params.items():
         validation._validate_param(key, value)
+        assert "\x00" not in value
     for key, value in fields.trial_metrics(trial).items():
         validation._validate_metric(key, value, 0, 0)
     tags = fields.trial_tags(trial, "parent") | {"note": pages.trial_note(trial)}

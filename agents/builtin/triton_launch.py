@@ -7,7 +7,7 @@ its domain's axes, and picks grid, block and kernel from them at run time.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from everforge.agents.builtin import triton_matmul, triton_pointwise, triton_rows
+from everforge.agents.builtin import triton_matmul, triton_pointwise, triton_rows, triton_split
 from everforge.agents.builtin.plan import KernelRegion, MatmulRegion, Plan
 from everforge.agents.builtin.triton_rows import KernelText
 from everforge.agents.builtin.triton_space import Choice
@@ -115,17 +115,59 @@ def _rows_source(region: KernelRegion, choice: Choice) -> str:
         purpose=f"Rows too wide for registers, swept in blocks: {_fused(region)}.",
         text=triton_rows.swept_row_body(region),
     )
+    parts = _part_kernels(region) if choice.splits(region) else []
     grid, options = "(triton.cdiv(rows, tile_rows),)", choice.launch_options(name)
     body = [
         *_extents(region),
         f"if columns <= {choice.number(f'{name}_whole')}:",
         f"    tile_rows, block = {choice.number(f'{name}_rows')}, triton.next_power_of_2(columns)",
         f"    {whole.launch(grid, values, options)}",
+        *(_split_launch(region, choice, parts) if parts else []),
         "else:",
         f"    tile_rows, block = 1, {choice.number(f'{name}_block')}",
         f"    {swept.launch(grid, values, options)}",
     ]
-    return whole.source() + swept.source() + _launcher(region, body)
+    kernels = [whole, swept, *parts]
+    return "".join(kernel.source() for kernel in kernels) + _launcher(region, body)
+
+
+def _part_kernels(region: KernelRegion) -> list[Kernel]:
+    """The kernels that sweep the parts of long rows side by side, in the order they run."""
+    kernels = []
+    for suffix, text in triton_split.split_bodies(region).items():
+        used = [name for name in region_buffers(region) if any(f"{name}_ptr" in line for line in text.body)]
+        kernels.append(
+            Kernel(
+                name=f"{region.name}_{suffix}",
+                purpose=f"Parts of few long rows, side by side: {_fused(region)}.",
+                pointers=_pointers([*used, *triton_split.partials(text)]),
+                numbers=("ROWS",),
+                constants=("COLUMNS", "PARTS", "SPAN", "TILE_ROWS", "BLOCK"),
+                text=text,
+            )
+        )
+    return kernels
+
+
+def _split_launch(region: KernelRegion, choice: Choice, kernels: list[Kernel]) -> list[str]:
+    """The branch for few rows: how many parts, room for their results, and the kernels one after another."""
+    name = region.name
+    names = dict.fromkeys(partial for kernel in kernels for partial in triton_split.partials(kernel.text))
+    device = region_buffers(region)[0]
+    lines = [
+        f"elif rows < {choice.number(f'{name}_split_below')}:",
+        f"    tile_rows, block = 1, {choice.number(f'{name}_block')}",
+        "    # Some eight programs for each of a big GPU's multiprocessors, none without a block of its own.",
+        "    parts = min(triton.next_power_of_2(triton.cdiv(1024, rows)), 1024)",
+        "    parts = min(parts, triton.next_power_of_2(triton.cdiv(columns, block)))",
+        "    span = triton.cdiv(triton.cdiv(columns, parts), block) * block",
+    ]
+    lines += [f"    {part} = torch.empty((rows, parts), device={device}.device)" for part in names]
+    for kernel in kernels:
+        values = [pointer.removesuffix("_ptr") for pointer in kernel.pointers]
+        grid = "(rows,)" if kernel.name.endswith("_finish") else "(rows, parts)"
+        lines.append("    " + kernel.launch(grid, [*values, "rows"], choice.launch_options(name)))
+    return lines
 
 
 def matmul_source(region: MatmulRegion, choice: Choice) -> str:

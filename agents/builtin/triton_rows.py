@@ -60,82 +60,125 @@ def swept_row_body(region: KernelRegion) -> KernelText:
     return KernelText(sweeper.lines(), tuple(sorted(sweeper.domain.sizes_used)), sweeper.domain)
 
 
+class RowFolds:
+    """What is folded over a row, in which sweep, and the lines that do it. Also used by `triton_split.py`."""
+
+    def __init__(self, region: KernelRegion) -> None:
+        self.region = region
+        self.varies = region.varies_in_row()
+        self.online = _online_pairs(region)
+        self.sweep = _sweeps(region, self.online)
+        self.live = needed(region, [store.value for store in region.stores])
+
+    def is_fold(self, number: int) -> bool:
+        """Whether a value is a Reduce."""
+        return isinstance(self.region.values[number], Reduce)
+
+    def read_in(self, number: int) -> int:
+        """The sweep during which a Reduce reads its operand."""
+        return self.sweep[number] - 1
+
+    def last_sweep(self) -> int:
+        """The last sweep that has work inside a row."""
+        ends = [self.sweep[store.value] for store in element_stores(self.region)]
+        ends += [self.read_in(number) for number in self.live if self.is_fold(number)]
+        return max(ends, default=0)
+
+    def operand_of(self, number: int) -> int:
+        """What must be known of an element to fold it; an online sum needs what its maximum needs."""
+        return self._reduce(self.online.get(number, number)).arg
+
+    def accumulator(self, number: int) -> str:
+        """The start of an accumulator: one for each place in a block, folded after the loop."""
+        return f"folded_{number} = tl.full((TILE_ROWS, BLOCK), {_IDENTITY[self._reduce(number).op]}, tl.float32)"
+
+    def accumulate(self, number: int, texts: ValueTexts) -> list[str]:
+        """Lines that take a block into its accumulator; an online sum is taken in with its maximum."""
+        value = self._reduce(number)
+        if number in self.online:
+            return []
+        operand = texts.operand(value.arg)
+        alive = f"tl.where(live, {operand}, {_IDENTITY[value.op]})"
+        follower = next((total for total, top in self.online.items() if top == number), None)
+        if follower is None:
+            return [f"folded_{number} = {_COMBINE[value.op].format(f'folded_{number}', alive)}"]
+        old, total, new, base = f"folded_{number}", f"folded_{follower}", f"raised_{number}", f"base_{number}"
+        return [
+            f"{new} = {_COMBINE['max'].format(old, alive)}",
+            f'{base} = tl.where({new} == float("-inf"), 0.0, {new})',
+            f"grown_{number} = tl.where(live, tl.exp({operand} - {base}), 0.0)",
+            f"{total} = {total} * tl.exp({old} - {base}) + grown_{number}",
+            f"{old} = {new}",
+        ]
+
+    def finish(self, number: int, texts: ValueTexts) -> list[str]:
+        """Lines that fold an accumulator into the value of the row."""
+        folded, name = f"folded_{number}", texts.operand(number)
+        lines = []
+        if number in self.online:
+            top = self.online[number]
+            peak = texts.operand(top)
+            lines.append(f'base_{number} = tl.where({peak} == float("-inf"), 0.0, {peak})')
+            folded = f"{folded} * tl.exp(folded_{top} - base_{number})"
+        return [*lines, f"{name} = {_FOLD[self._reduce(number).op].format(folded)}"]
+
+    def _reduce(self, number: int) -> Reduce:
+        value = self.region.values[number]
+        if not isinstance(value, Reduce):
+            raise ValueError(f"value {number} of {self.region.name} folds nothing")
+        return value
+
+
 class _Sweeper:
     """Writes the sweeps: values that do not vary along a row between the loops, the others inside."""
 
     def __init__(self, region: KernelRegion) -> None:
         self.region = region
+        self.folds = RowFolds(region)
         self.domain = Domain.of(region, region.row_axes)
         self.texts = ValueTexts(region, self.domain, TILE_MASKS)
-        self.varies = region.varies_in_row()
-        self.online = _online_pairs(region)
-        self.sweep = _sweeps(region, self.online)
-        self.live = needed(region, [store.value for store in region.stores])
         self.outside: set[int] = set()
 
     def lines(self) -> list[str]:
         lines = _row_lines()
         lines.append("row_live = row < ROWS")
-        for sweep in range(self._last_sweep() + 1):
+        last = self.folds.last_sweep()
+        for sweep in range(last + 1):
             lines += self._between(sweep)
             lines += self._loop(sweep)
-        lines += self._between(self._last_sweep() + 1)
+        lines += self._between(last + 1)
         lines += [self.texts.store(s.buffer, s.value, True) for s in self.region.stores if s.per_row]
         return lines
-
-    def _last_sweep(self) -> int:
-        """The last sweep that has work inside a row."""
-        ends = [self.sweep[store.value] for store in self._element_stores()]
-        ends += [self._read_in(number) for number in self.live if self._folds(number)]
-        return max(ends, default=0)
-
-    def _read_in(self, number: int) -> int:
-        """The sweep during which a Reduce reads its operand."""
-        return self.sweep[number] - 1
-
-    def _folds(self, number: int) -> bool:
-        return isinstance(self.region.values[number], Reduce)
-
-    def _element_stores(self) -> list[Store]:
-        return [store for store in self.region.stores if not store.per_row]
 
     def _between(self, sweep: int) -> list[str]:
         """Values of the row that are known once the sweeps before this one are over."""
         lines = []
-        for number in self.live:
-            if self.varies[number] or self.sweep[number] != sweep or self._folds(number):
+        for number in self.folds.live:
+            if self.folds.varies[number] or self.folds.sweep[number] != sweep or self.folds.is_fold(number):
                 continue
             self.outside.add(number)
             lines += [line for line in [self.texts.line(number)] if line]
         return lines
 
     def _loop(self, sweep: int) -> list[str]:
-        folds = [n for n in self.live if self._folds(n) and self._read_in(n) == sweep]
-        stores = [store for store in self._element_stores() if self.sweep[store.value] == sweep]
-        inner = self._inner_values(folds, stores)
+        folds = [n for n in self.folds.live if self.folds.is_fold(n) and self.folds.read_in(n) == sweep]
+        stores = [store for store in element_stores(self.region) if self.folds.sweep[store.value] == sweep]
         if not folds and not stores:
             return []
-        scans = [n for n in inner if isinstance(self.region.values[n], Scan)]
+        targets = [store.value for store in stores] + [self.folds.operand_of(number) for number in folds]
+        inner = needed(self.region, targets, frozenset(self.outside))
         body = ["column = start + tl.arange(0, BLOCK)[None, :]", "column_live = column < COLUMNS"]
         body.append("live = row_live & column_live")
         for number in inner:
             body += self._inside(number)
         for number in folds:
-            body += self._accumulate(number)
+            body += self.folds.accumulate(number, self.texts)
         body += [self.texts.store(store.buffer, store.value, False) for store in stores]
-        opening = [line for number in folds for line in self._accumulators(number)]
-        opening += [self._carry_start(number) for number in scans]
-        closing = [line for number in folds for line in self._finish(number)]
+        opening = [self.folds.accumulator(number) for number in folds]
+        opening += [line for number in inner for line in self._carry_start(number)]
+        closing = [line for number in folds for line in self.folds.finish(number, self.texts)]
         self.outside.update(folds)
-        return [*opening, "for start in range(0, COLUMNS, BLOCK):", *_indented(body), *closing]
-
-    def _inner_values(self, folds: list[int], stores: list[Store]) -> list[int]:
-        targets = [store.value for store in stores]
-        for number in folds:
-            pair = self.online.get(number)
-            value = self.region.values[pair if pair is not None else number]
-            targets += [value.arg] if isinstance(value, Reduce) else []
-        return needed(self.region, targets, frozenset(self.outside))
+        return [*opening, "for start in range(0, COLUMNS, BLOCK):", *indented(body), *closing]
 
     def _inside(self, number: int) -> list[str]:
         value = self.region.values[number]
@@ -149,43 +192,16 @@ class _Sweeper:
         last = f"tl.where(column == start + BLOCK - 1, {name}, 0.0)"
         return [f"{name} = {combined}", f"carry_{number} = tl.sum({last}, axis=1, keep_dims=True)"]
 
-    def _carry_start(self, number: int) -> str:
+    def _carry_start(self, number: int) -> list[str]:
         value = self.region.values[number]
-        start = _IDENTITY[value.op] if isinstance(value, Scan) else "0.0"
-        return f"carry_{number} = tl.full((TILE_ROWS, 1), {start}, tl.float32)"
-
-    def _accumulators(self, number: int) -> list[str]:
-        value = self.region.values[number]
-        start = _IDENTITY[value.op] if isinstance(value, Reduce) else "0.0"
-        return [f"folded_{number} = tl.full((TILE_ROWS, BLOCK), {start}, tl.float32)"]
-
-    def _accumulate(self, number: int) -> list[str]:
-        value = self.region.values[number]
-        if not isinstance(value, Reduce) or number in self.online:
+        if not isinstance(value, Scan):
             return []
-        alive = f"tl.where(live, {self.texts.operand(value.arg)}, {_IDENTITY[value.op]})"
-        follower = next((s for s, m in self.online.items() if m == number), None)
-        if follower is None:
-            return [f"folded_{number} = {_COMBINE[value.op].format(f'folded_{number}', alive)}"]
-        old, total, new = f"folded_{number}", f"folded_{follower}", f"raised_{number}"
-        return [
-            f"{new} = {_COMBINE['max'].format(old, alive)}",
-            f'base_{number} = tl.where({new} == float("-inf"), 0.0, {new})',
-            f"{total} = {total} * tl.exp({old} - base_{number}) + "
-            f"tl.where(live, tl.exp({self.texts.operand(value.arg)} - base_{number}), 0.0)",
-            f"{old} = {new}",
-        ]
+        return [f"carry_{number} = tl.full((TILE_ROWS, 1), {_IDENTITY[value.op]}, tl.float32)"]
 
-    def _finish(self, number: int) -> list[str]:
-        value = self.region.values[number]
-        if not isinstance(value, Reduce):
-            return []
-        folded, name = f"folded_{number}", self.texts.operand(number)
-        if number in self.online:
-            top = self.online[number]
-            base = f'tl.where({self.texts.operand(top)} == float("-inf"), 0.0, {self.texts.operand(top)})'
-            folded = f"folded_{number} * tl.exp(folded_{top} - {base})"
-        return [f"{name} = {_FOLD[value.op].format(folded)}"]
+
+def element_stores(region: KernelRegion) -> list[Store]:
+    """Stores of a value for each element."""
+    return [store for store in region.stores if not store.per_row]
 
 
 def _online_pairs(region: KernelRegion) -> dict[int, int]:
@@ -233,5 +249,6 @@ def _mask_lines() -> list[str]:
     return ["row_live = row < ROWS", "column_live = column < COLUMNS", "live = row_live & column_live"]
 
 
-def _indented(lines: list[str]) -> list[str]:
+def indented(lines: list[str]) -> list[str]:
+    """Lines one level further in."""
     return [f"    {line}" for line in lines]

@@ -4,12 +4,14 @@ The generator explores `triton_space`; `Choice` answers what the emitter asks. T
 default. Figures are for an H200 (132 multiprocessors, 65,536 registers and 227 KiB of shared memory each).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from everforge.agents.builtin.plan import KernelRegion, MatmulRegion, Plan
 from everforge.agents.builtin.triton_matmul import can_fuse, with_split_epilogues
 from everforge.agents.builtin.triton_pointwise import is_flat
+from everforge.agents.builtin.triton_split import can_split
 from everforge.model.candidate import ParameterValue
 from everforge.model.device import DeviceKind
 
@@ -18,6 +20,8 @@ Space = dict[str, tuple[ParameterValue, ...]]
 # A row of 32,768 floats is 32 values for each of 1024 threads: the widest that left no spills on sm_90.
 _WIDEST_WHOLE_ROW = 32768
 
+# One program a row leaves most of 132 multiprocessors idle below about as many rows.
+_FEW_ROWS = 128
 # 227 KiB of shared memory less 3 KiB for barriers, reductions and the driver.
 _SHARED_BYTES = 224 << 10
 
@@ -44,11 +48,19 @@ class Choice:
 
     def text(self, name: str) -> str:
         """A parameter's value as text."""
-        return str(self.given.get(name, self.space[name][0]))
+        return str(self._value(name))
 
     def number(self, name: str) -> int:
         """A parameter's value as a whole number."""
-        return int(self.given.get(name, self.space[name][0]))
+        return int(self._value(name))
+
+    def _value(self, name: str) -> ParameterValue:
+        return self.given[name] if name in self.given else self.space[name][0]
+
+    def splits(self, region: KernelRegion) -> bool:
+        """Whether kernels for few long rows are written."""
+        name = f"{region.name}_split_below"
+        return (name in self.space or name in self.given) and can_split(region)
 
     def launch_options(self, step: str, stages: bool = False) -> str:
         """Launch options of a step's kernels, as keyword arguments."""
@@ -96,10 +108,11 @@ def region_space(region: KernelRegion) -> Space:
         return {f"{name}_block": (1024, 2048, 4096, 512), f"{name}_warps": (4, 8)}
     if region.is_pointwise:
         return {f"{name}_rows": (32, 64, 16), f"{name}_block": (64, 32, 128), f"{name}_warps": (4, 8)}
-    columns = 1
-    for size in region.domain[region.row_axes :]:
-        columns *= size.literal
+    rows = math.prod(size.literal for size in region.domain[: region.row_axes])
+    columns = math.prod(size.literal for size in region.domain[region.row_axes :])
     width = 1 << max(columns - 1, 0).bit_length()
+    if columns > _WIDEST_WHOLE_ROW and rows < _FEW_ROWS and can_split(region):
+        return _swept_space(name) | {f"{name}_split_below": (_FEW_ROWS,), f"{name}_warps": (8, 4, 16)}
     if columns > _WIDEST_WHOLE_ROW:
         return _swept_space(name)
     return _whole_space(name, width)

@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from everforge.agents.builtin.plan import POINTWISE_ARITY, Buffer, KernelRegion, Load, Plan, Pointwise, Size, Store
+
 Parameters = dict[str, bool | int | float | str]
 
 
@@ -97,6 +99,51 @@ class Product(nn.Module):
         return torch.clamp(torch.matmul(a, b) + 1.0, 0.0, 5.0)
 
 
+class SquaredError(nn.Module):
+    """One row of all elements."""
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.mean((x - y) ** 2)
+
+
+class SoftmaxAndPeak(nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.softmax(x, dim=-1), x.amax(dim=-1)
+
+
+# The plan's names are torch's.
+OPERATIONS: dict[str, Callable[..., torch.Tensor]] = {
+    **{name: getattr(torch, name) for name in POINTWISE_ARITY},
+    "where": lambda condition, a, b: torch.where(condition != 0, a, b),
+}
+
+
+class Operations(nn.Module):
+    """Every pointwise operation of the plan, each as an output of its own."""
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        operands = (torch.floor(x), x, y)
+        return tuple(
+            OPERATIONS[op](*(operands if arity == 3 else (x, y)[:arity])).to(x.dtype)
+            for op, arity in POINTWISE_ARITY.items()
+        )
+
+
+def operations_plan() -> Plan:
+    """The plan of `Operations`, written by hand, since the planner would rewrite some of them."""
+    extent = Size(97, (("x", 0),))
+    values: list[Any] = [Load("x", (0,)), Load("y", (0,)), Pointwise("floor", (0,))]
+    stores = []
+    for op, arity in POINTWISE_ARITY.items():
+        values.append(Pointwise(op, (2, 0, 1) if arity == 3 else (0, 1)[:arity]))
+        stores.append(Store(len(values) - 1, f"out_{op}"))
+    inputs = [Buffer(name, (extent,), "float32", "input", position=at) for at, name in enumerate("xy")]
+    outputs = [Buffer(store.buffer, (extent,), "float32", "temporary") for store in stores]
+    region = KernelRegion("kernel_0", (extent,), 0, tuple(values), tuple(stores), ("operations",))
+    names = tuple(store.buffer for store in stores)
+    return Plan((*inputs, *outputs), (region,), names, "tuple", input_count=2)
+
+
 @dataclass(frozen=True)
 class Case:
     """A reference with its inputs' shapes, what is chosen of the space, and how close values must come."""
@@ -106,6 +153,8 @@ class Case:
     parameters: Parameters = field(default_factory=dict)
     tolerance: float = 4e-6
     compiled_shapes: tuple[tuple[int, ...], ...] | None = None  # tensors have no memory then, so these may be large
+
+    plan: Callable[[], Plan] | None = None  # the planner's, if absent
 
     def inputs(self) -> list[torch.Tensor]:
         generator = torch.Generator().manual_seed(3)
@@ -122,6 +171,7 @@ def products(kernel: str, precision: str) -> Parameters:
 
 # Widths past `whole` are swept; small limits make odd little shapes take that path too.
 SWEPT: Parameters = {"kernel_0_whole": 64, "kernel_0_block": 32}
+SPLIT: Parameters = SWEPT | {"kernel_0_split_below": 8}
 LAYERS = (72, 64, 40)  # rows that start on 16 bytes, as tensor descriptors need
 ODD_LAYERS = (70, 65, 33)
 SMALL_TILES: Parameters = {"product_0_tile_n": 128}
@@ -136,6 +186,9 @@ CASES: dict[str, Case] = {
     "rmsnorm": Case(lambda: RmsNorm(123), ((2, 5, 123),)),
     "groupnorm": Case(GroupNormTanh, ((2, 12, 5, 7),)),
     "groupnorm-swept": Case(GroupNormTanh, ((2, 12, 5, 7),), SWEPT),
+    "mean-of-all": Case(SquaredError, ((5, 123), (5, 123)), SPLIT),
+    "softmax-split": Case(SoftmaxAndPeak, ((3, 1000),), SPLIT),
+    "operations": Case(Operations, ((97,), (97,)), plan=operations_plan),
     "chain": Case(Chain, ((2, 7, 6, 6), (2, 7, 6, 6))),
     "flat-chain": Case(FlatChain, ((2, 12, 5, 7),)),
     "cumsum": Case(RunningSum, ((5, 123),), tolerance=1e-4),
@@ -203,7 +256,15 @@ def interpreted(name: str, folder: Path) -> dict[str, Any]:
 
 
 def errors(outputs: list[torch.Tensor], expected: list[torch.Tensor]) -> list[float]:
-    return [float((a - b).abs().max() / b.abs().max()) for a, b in zip(outputs, expected, strict=True)]
+    """Largest error of each output over its largest value; infinite where only one of the two is NaN."""
+    return [_error(a.double(), b) for a, b in zip(outputs, expected, strict=True)]
+
+
+def _error(output: torch.Tensor, expected: torch.Tensor) -> float:
+    agree = (output == expected) | (output.isnan() & expected.isnan())
+    distance = torch.where(agree, 0.0, (output - expected).abs()).nan_to_num(nan=float("inf"))
+    largest = expected[expected.isfinite()].abs().max()
+    return float(distance.max() / largest.clamp(min=1e-30))
 
 
 def compiled(name: str, folder: Path) -> dict[str, Any]:

@@ -34,7 +34,8 @@ _HEADERS = (
     (_THREADS, r"thread|future"),
     (_CLOCK, r"chrono|ctime|time\.h"),
     (_FILES, r"fcntl\.h|filesystem|dirent\.h|fstream"),
-    (_SYSTEM, r"unistd\.h|sys/\w+\.h|netinet/\w+\.h|signal\.h|csignal|dlfcn\.h"),
+    # sys/mman.h is there for madvise, which asks for large pages; mapping files and code is refused by name above.
+    (_SYSTEM, r"unistd\.h|sys/(?!mman)\w+\.h|netinet/\w+\.h|signal\.h|csignal|dlfcn\.h"),
 )
 _TOKENS = (
     (_THREADS, r"std::(?:j?thread|async)\b"),

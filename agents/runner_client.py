@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from everforge.errors import DeviceFault, HarnessFault, TaskError
 from everforge.model.base import Record
+from everforge.model.check import CheckCandidate, CheckReport
 from everforge.model.device import DeviceKind, Environment
 from everforge.model.evaluation import Evaluation
 from everforge.model.session import Failure, OpenSession, Outcome, Progress, RunTrial, SessionOpened
@@ -72,6 +73,10 @@ class RunnerClient:
         """Evaluate one candidate. Raises HarnessFault when the runner is gone, DeviceFault without device."""
         outcome = self._ask("POST", f"/v1/sessions/{session_id}/trials", request, on_progress)
         return _part(outcome.evaluation, "evaluation")
+
+    def check(self, request: CheckCandidate, on_progress: OnProgress) -> CheckReport:
+        """Check a candidate without its device. Raises TaskError for a task that cannot be one, HarnessFault."""
+        return _part(self._ask("POST", "/v1/checks", request, on_progress).check, "check")
 
     def close_session(self, session_id: str) -> None:
         """Forget the session. Raises HarnessFault when the runner is gone."""

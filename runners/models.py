@@ -44,6 +44,18 @@ def candidate_class(source: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
+def build_module(
+    make: Callable[..., Any], init: Tree, state: Tree, device: torch.device, mode: Mode, trainable: bool
+) -> torch.nn.Module:
+    """A module on a device with the reference's parameters, ready to be called. Raises NotACandidate."""
+    with torch.device(device):
+        model = make(*init)
+    if not isinstance(model, torch.nn.Module):
+        raise NotACandidate("ModelNew must be a torch.nn.Module")
+    model.to(device).load_state_dict(state, strict=True)
+    return frozen(model, mode, trainable)
+
+
 def frozen(model: torch.nn.Module, mode: Mode, trainable: bool) -> torch.nn.Module:
     """The module in its mode, with parameters frozen unless the task says they are trainable."""
     model.train(mode is Mode.TRAIN)

@@ -19,11 +19,13 @@ from urllib.parse import parse_qs, urlsplit
 import torch
 from pydantic import ValidationError
 
-from everforge.errors import DeviceFault, HarnessFault, TaskError
+from everforge.errors import DeviceFault, HarnessFault, UsageError
 from everforge.model.base import Record
+from everforge.model.check import CheckCandidate, CheckReport
 from everforge.model.device import DeviceKind, Environment, Peaks
 from everforge.model.precision import Precision
 from everforge.model.session import Failure, OpenSession, Outcome, Progress, RunTrial, SessionOpened
+from everforge.runners.checks import Check
 from everforge.runners.devices import device_of
 from everforge.runners.environment import environment_of
 from everforge.runners.nursery import Nursery
@@ -73,6 +75,11 @@ class Workshop:
         self._sessions[session_id] = session
         return SessionOpened(session_id=session_id, facts=facts)
 
+    def check(self, request: CheckCandidate, emit: Emit) -> CheckReport:
+        """Check a candidate without its device. Raises UsageError, HarnessFault."""
+        check = Check(request, self._nursery, lambda stage, detail: emit(Progress(stage=stage, detail=detail)))
+        return check.run()
+
     def session(self, session_id: str) -> Session | None:
         """An open session."""
         return self._sessions.get(session_id)
@@ -105,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
         return self._stream(lambda _: Outcome(environment=self.server.workshop.environment(DeviceKind(wanted))))
 
     def do_POST(self) -> None:
-        """POST /v1/sessions, POST /v1/sessions/{id}/trials."""
+        """POST /v1/sessions, POST /v1/sessions/{id}/trials, POST /v1/checks."""
         parts = urlsplit(self.path).path.strip("/").split("/")
         body = self._body()
         if body is None:
@@ -114,6 +121,9 @@ class Handler(BaseHTTPRequestHandler):
             if parts == ["v1", "sessions"]:
                 opening = OpenSession.model_validate_json(body)
                 return self._stream(lambda emit: Outcome(session=self.server.workshop.open(opening, emit)))
+            if parts == ["v1", "checks"]:
+                asked = CheckCandidate.model_validate_json(body)
+                return self._stream(lambda emit: Outcome(check=self.server.workshop.check(asked, emit)))
             if len(parts) == 4 and parts[:2] == ["v1", "sessions"] and parts[3] == "trials":
                 return self._trial(parts[2], RunTrial.model_validate_json(body))
         except ValidationError as error:
@@ -184,7 +194,7 @@ class Handler(BaseHTTPRequestHandler):
     def _last_line(self, work: Callable[[Emit], Outcome]) -> Record:
         try:
             return work(self._emit)
-        except TaskError as error:
+        except UsageError as error:
             return Failure(kind="usage", message=str(error))
         except (DeviceFault, torch.OutOfMemoryError, torch.AcceleratorError) as error:
             return Failure(kind="device", message=str(error))

@@ -10,14 +10,17 @@ from contextlib import ExitStack
 
 from everforge.errors import DeviceFault, HarnessFault
 from everforge.model.base import digest_of
+from everforge.model.candidate import Candidate, GeneratorKind, Language
 from everforge.model.device import Environment, Peaks
 from everforge.model.evaluation import Evaluation
 from everforge.model.session import OpenSession, RunTrial, TaskFacts, VariantFacts
 from everforge.model.task import Variant
 from everforge.model.verdict import Fault, Verdict
 from everforge.runners.baselines import BaselineRunner
+from everforge.runners.checks import compile_in_jail, fault_line, fault_text
 from everforge.runners.degenerate import refuse_degenerate
 from everforge.runners.devices.base import Device
+from everforge.runners.forms import Form
 from everforge.runners.jail import Limits
 from everforge.runners.nursery import Nursery
 from everforge.runners.reference import ReferenceBuilder, VariantReference
@@ -121,6 +124,7 @@ class Session:
         if finding is not None:
             return record.evaluation(finding.verdict, finding.reason)
         try:
+            self._compile_ahead(request.candidate, record, news)
             with self._nursery.worker(self._limits()) as worker:
                 if self._device.shares_host_memory:
                     worker.memory_limit_bytes = self._memory_bytes()
@@ -133,6 +137,23 @@ class Session:
         except (DeviceFault, HarnessFault) as error:
             fault = Fault.DEVICE if isinstance(error, DeviceFault) else Fault.HARNESS
             return record.evaluation(Verdict.INFRA_ERROR, str(error), fault=fault)
+
+    def _compile_ahead(self, candidate: Candidate, record: TrialRecord, news: News) -> None:
+        """Compile a Triton candidate for the device without using it. Raises Judged for one that does not compile.
+
+        Those of the builtin generator go to the device at once: what it emits is compiled ahead by its tests.
+        """
+        arch = self._device.compiles_ahead
+        if arch is None or candidate.language is not Language.TRITON or candidate.generator is GeneratorKind.BUILTIN:
+            return
+        news("compile", f"ahead, for {arch}")
+        forms = [Form.of_reference(self._references[variant.name]) for variant in self._shown()]
+        # Half of the trial's time at most: what takes longer is left to the device.
+        deadline_s = record.watch.started_s + self._settings.timeout_s / 2
+        with record.watch.stage("compile"):
+            report = compile_in_jail(self._nursery, self._settings, self._task, candidate, forms, arch, deadline_s)
+        if report.fault is not None:
+            raise Judged(Verdict.COMPILE_ERROR, fault_line(report.fault, arch), fault_text(report.fault))
 
     def _examine(
         self, trial: CandidateTrial, request: RunTrial, record: TrialRecord, news: News

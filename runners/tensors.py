@@ -124,14 +124,24 @@ def _pairs(tree: Tree, node: Description) -> Iterator[tuple[torch.Tensor, Descri
 
 def read(description: Description, block: torch.Tensor) -> Tree:
     """The tree a description and its block stand for; tensors are views of the block."""
+    return _tree(description, lambda node: _read_tensor(node, block))
+
+
+def blank(description: Description, device: torch.device) -> Tree:
+    """The tree a description stands for, its tensors on a device and without values."""
+    return _tree(description, lambda node: _blank_tensor(node, device))
+
+
+def _tree(description: Description, tensor: Callable[[Description], torch.Tensor]) -> Tree:
+    """The tree of a description, its tensors made by `tensor` from their nodes."""
     if "tensor" in description:
-        return _read_tensor(description, block)
+        return tensor(description)
     if "dict" in description:
-        return {key: read(item, block) for key, item in description["dict"]}
+        return {key: _tree(item, tensor) for key, item in description["dict"]}
     if "tuple" in description:
-        return tuple(read(item, block) for item in description["tuple"])
+        return tuple(_tree(item, tensor) for item in description["tuple"])
     if "list" in description:
-        return [read(item, block) for item in description["list"]]
+        return [_tree(item, tensor) for item in description["list"]]
     if "dtype" in description:
         return getattr(torch, description["dtype"])
     if "complex" in description:
@@ -143,14 +153,29 @@ def read(description: Description, block: torch.Tensor) -> Tree:
 
 def _read_tensor(node: Description, block: torch.Tensor) -> torch.Tensor:
     dtype: torch.dtype = getattr(torch, node["dtype"])
-    shape, order = node["shape"], node["order"]
-    laid_out = shape if order is None else [shape[dim] for dim in order]
+    shape, laid_out = node["shape"], _laid_out(node)
     count = 1
     for size in shape:
         count *= size
     start = node["tensor"]
     flat = block[start : start + count * dtype.itemsize]
     tensor = flat.view(dtype).view(laid_out) if count else torch.empty(laid_out, dtype=dtype)
+    return _in_order(tensor, node)
+
+
+def _blank_tensor(node: Description, device: torch.device) -> torch.Tensor:
+    return _in_order(torch.empty(_laid_out(node), dtype=getattr(torch, node["dtype"]), device=device), node)
+
+
+def _laid_out(node: Description) -> list[int]:
+    """The shape in the order of memory, slowest dimension first."""
+    shape, order = node["shape"], node["order"]
+    return shape if order is None else [shape[dim] for dim in order]
+
+
+def _in_order(tensor: torch.Tensor, node: Description) -> torch.Tensor:
+    """A tensor with `_laid_out`'s shape, its dimensions put back in their own order."""
+    order = node["order"]
     return tensor if order is None else tensor.permute([order.index(dim) for dim in range(len(order))])
 
 

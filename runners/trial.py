@@ -23,6 +23,8 @@ from everforge.runners.tensors import Block, leaves, map_block, read
 from everforge.runners.timing import Contender, TurnFailed, race
 from everforge.runners.worker_handle import Worker, WorkerEnded, WorkerOutOfMemory, WorkerTimeout
 
+# Requests that run a candidate's source but not its forward.
+_BUILDING = ("load", "interpret", "build")
 # Outputs start as NaN bytes, so that an element nobody wrote cannot pass.
 _POISON = 0xFF
 
@@ -99,12 +101,12 @@ class CandidateTrial:
         except WorkerOutOfMemory as error:
             raise Judged(Verdict.CRASH, error.how, self._output()) from error
         except WorkerEnded as error:
-            doing = "building" if message["op"] in ("load", "build") else "running"
+            doing = "building" if message["op"] in _BUILDING else "running"
             raise Judged(
                 Verdict.CRASH, f"its process ended while {doing}: {error.how}", self._output()
             ) from error
         if "failure" in answer:
-            raise self._judged(answer["failure"], message["op"] in ("load", "build"))
+            raise self._judged(answer["failure"], message["op"] in _BUILDING)
         return answer
 
     def _output(self) -> str | None:
@@ -115,11 +117,12 @@ class CandidateTrial:
         what = "does not build" if verdict is Verdict.COMPILE_ERROR else "raised while running"
         return Judged(verdict, f"{what}: {failure['line']}", failure["traceback"])
 
-    def load(self) -> None:
-        """Import the candidate in its process."""
+    def load(self, *, interpreted: bool = False) -> None:
+        """Import the candidate in its process, which interprets its Triton kernels if told so."""
+        operation = "interpret" if interpreted else "load"
         tf32 = Precision.TF32 in self._task.precision.allowed
         with self._watch.stage("compile"):
-            self.ask({"op": "load", "device": self._device.kind, "tf32": tf32, "source": self._candidate.source})
+            self.ask({"op": operation, "device": self._device.kind, "tf32": tf32, "source": self._candidate.source})
 
     def check(self, reference: VariantReference) -> Checked:
         """Build the candidate for a variant and compare it on every case. Raises Judged if it is wrong."""

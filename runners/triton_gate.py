@@ -18,9 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from everforge.model.base import Record
 from everforge.model.candidate import ParameterValue
-from everforge.model.verdict import Verdict
+from everforge.model.check import CompileFault, GateReport, KernelReport
 from everforge.runners.triton_stand_ins import ARCHITECTURES, replaced, stand_in_device, stand_in_driver
 
 # Of an autotuned kernel's configurations that compile, so many are compiled: one proves the kernel, a few show
@@ -37,41 +36,6 @@ _FEATURES = {
 _RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+)")
 # Messages of Triton's that speak of the machine: ptxas ended by a signal, or not installed.
 _NOT_ITS_FAULT = re.compile(r"error code -\d+|Cannot find ptxas")
-
-
-class CompileFault(Record):
-    """Why a kernel does not compile."""
-
-    kernel: str
-    line: int | None = None
-    message: str
-
-
-class KernelReport(Record):
-    """One kernel, compiled with one configuration."""
-
-    name: str
-    config: dict[str, ParameterValue]
-    compile_seconds: float
-    registers: int | None = None
-    stack_bytes: int | None = None
-    shared_bytes: int | None = None
-    features: tuple[str, ...] = ()
-    fault: CompileFault | None = None
-
-
-class GateReport(Record):
-    """What compiling ahead showed. `fault` and `not_checked` are never both set."""
-
-    arch: str
-    kernels: tuple[KernelReport, ...] = ()
-    fault: CompileFault | None = None
-    not_checked: str | None = None
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """COMPILE_ERROR, or None where nothing speaks against trying the device."""
-        return None if self.fault is None else Verdict.COMPILE_ERROR
 
 
 def compile_ahead(run_forward: Callable[[], Any], arch: str) -> GateReport:

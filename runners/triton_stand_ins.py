@@ -184,12 +184,22 @@ def stand_in_driver(name: str, try_configuration: TryConfiguration) -> Iterator[
 
 
 @contextmanager
+def stand_in_queries(name: str) -> Iterator[None]:
+    """torch.cuda answers for `name`; its streams and events do nothing."""
+    import torch
+
+    with ExitStack() as stack:
+        for function, answer in _torch_cuda(ARCHITECTURES[name]).items():
+            stack.enter_context(replaced(torch.cuda, function, answer))
+        yield
+
+
+@contextmanager
 def stand_in_device(name: str) -> Iterator[None]:
     """Tensors made inside have shapes, strides and devices but no memory; torch.cuda answers for `name`.
 
     So a candidate for a GPU runs unchanged where there is none, and weights of gigabytes cost nothing.
     """
-    import torch
     from torch._subclasses import fake_tensor
 
     def address(tensor: Any) -> int:
@@ -200,7 +210,6 @@ def stand_in_device(name: str) -> Iterator[None]:
         stack.enter_context(replaced(fake_tensor.FakeTensor, "data_ptr", address))
         # It allocates on the real device where torch.cuda says there is one.
         stack.enter_context(replaced(fake_tensor, "init_gpu_context", _always(None)))
-        for function, answer in _torch_cuda(ARCHITECTURES[name]).items():
-            stack.enter_context(replaced(torch.cuda, function, answer))
+        stack.enter_context(stand_in_queries(name))
         stack.enter_context(fake_tensor.FakeTensorMode(allow_non_fake_inputs=True))
         yield

@@ -7,7 +7,7 @@ outputs are compared by the parent, and times are bounded by the parent's clock.
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -19,13 +19,14 @@ from everforge.runners.channel import Channel, ChannelClosed, close_all
 from everforge.runners.devices import adapter_of
 from everforge.runners.models import (
     Baseline,
-    NotACandidate,
+    build_module,
     candidate_class,
-    frozen,
     task_class,
     to_device,
 )
-from everforge.runners.tensors import Tree, describe, leaves, map_block, map_tree, read, write
+from everforge.runners.tensors import Tree, blank, describe, leaves, map_block, map_tree, read, write
+from everforge.runners.triton_gate import compile_ahead
+from everforge.runners.triton_interpret import interpret
 
 _BUILD_FAILURES = {
     *("CompilationError", "CompileTimeAssertionFailure", "OutOfResources", "PTXASError"),  # Triton
@@ -46,6 +47,7 @@ class WorkerState:
         self.contexts: dict[str, Callable[[], AbstractContextManager[None]]] = {}
         self.sets: dict[str, Tree] = {}
         self.flush: Callable[[], object] | None = None
+        self.stack = ExitStack()
 
     def load(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
         """Take the device and import a candidate's source."""
@@ -55,18 +57,34 @@ class WorkerState:
             self.make["candidate"] = candidate_class(message["source"])
         return {}
 
+    def interpret(self, message: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
+        """As `load`, with the candidate's Triton kernels interpreted from here on."""
+        self.stack.enter_context(interpret())
+        return self.load(message, descriptors)
+
+    def compile_ahead(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
+        """Compile a candidate's Triton kernels as each of the forms launches them, on tensors without memory."""
+        device = torch.device("cuda")
+
+        def run_forward() -> None:
+            make = candidate_class(message["source"])
+            for form in message["forms"]:
+                init, state, inputs = (blank(form[part], device) for part in ("init", "state", "inputs"))
+                model = build_module(make, init, state, device, Mode(message["mode"]), message["trainable"])
+                with torch.device(device), torch.no_grad():
+                    model(*inputs)
+
+        return {"report": compile_ahead(run_forward, message["arch"]).model_dump(mode="json")}
+
     def build(self, message: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
         """Construct a module in a slot, load its parameters, and wrap it if it is a baseline."""
         slot, baseline = message["slot"], message["baseline"]
         init = to_device(read(message["init"], map_block(descriptors[0], shared=False)), torch.device("cpu"))
         state = read(message["state"], map_block(descriptors[1], shared=False))
         make = self.make["candidate"] if baseline is None else task_class(**baseline["task"])
-        with torch.device(self.device.torch_device):
-            model = make(*init)
-        if not isinstance(model, torch.nn.Module):
-            raise NotACandidate("ModelNew must be a torch.nn.Module")
-        model.to(self.device.torch_device).load_state_dict(state, strict=True)
-        model = frozen(model, Mode(message["mode"]), message["trainable"])
+        model = build_module(
+            make, init, state, self.device.torch_device, Mode(message["mode"]), message["trainable"]
+        )
         self.contexts[slot] = nullcontext
         self.models[slot] = self.callables[slot] = model
         if baseline is not None:
@@ -186,7 +204,8 @@ def _chain(error: BaseException) -> list[BaseException]:
 def run_worker(channel: Channel) -> None:
     """Answer requests until the parent closes the channel."""
     state = WorkerState()
-    operations = {name: getattr(state, name) for name in ("load", "build", "reload", "put", "drop", "call", "time")}
+    names = ("load", "interpret", "compile_ahead", "build", "reload", "put", "drop", "call", "time")
+    operations = {name: getattr(state, name) for name in names}
     while True:
         try:
             message, descriptors = channel.receive()

@@ -47,6 +47,11 @@ class Device(ABC):
     def architecture(self) -> str:
         """Architecture as compilers name it: x86_64, sm_90, xe2."""
 
+    @property
+    def compiles_ahead(self) -> str | None:
+        """The architecture Triton kernels are compiled for in a process without the device; None if they cannot."""
+        return None
+
     @abstractmethod
     def driver(self) -> str | None:
         """Driver version; None where there is none."""

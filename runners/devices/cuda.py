@@ -33,6 +33,10 @@ class CudaDevice(Device):
         major, minor = torch.cuda.get_device_capability()
         return f"sm_{major}{minor}"
 
+    @property
+    def compiles_ahead(self) -> str | None:
+        return self.architecture()
+
     def driver(self) -> str | None:
         try:
             words = _DRIVER_VERSION.read_text(encoding="utf-8").split()

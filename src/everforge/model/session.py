@@ -1,7 +1,8 @@
 """What agent and runner say to each other: a session on one task, then trials in it.
 
 Over HTTP, on a Unix socket on one machine. `runners/server.py` answers, `agents/runner_client.py` asks.
-Routes: `GET /v1/environment`, `POST /v1/sessions`, `POST /v1/sessions/{id}/trials`, `DELETE /v1/sessions/{id}`.
+Routes: `GET /v1/environment`, `POST /v1/sessions`, `POST /v1/sessions/{id}/trials`, `DELETE /v1/sessions/{id}`,
+and `POST /v1/checks` (`model/check.py`), which needs neither session nor device.
 Answers are lines of JSON, `Progress` lines first and one `Outcome` line last; a trial asked for twice
 by the same id is answered from the record, not run again.
 """
@@ -12,6 +13,7 @@ from pydantic import Field
 
 from everforge.model.base import Record
 from everforge.model.candidate import Candidate
+from everforge.model.check import CheckReport
 from everforge.model.device import DeviceKind, Environment, Peaks
 from everforge.model.evaluation import Evaluation
 from everforge.model.graph import TaskGraph, TraceFailure
@@ -117,3 +119,4 @@ class Outcome(Record):
     session: SessionOpened | None = None
     evaluation: Evaluation | None = None
     environment: Environment | None = None
+    check: CheckReport | None = None

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from everforge.model.candidate import Candidate
+from everforge.model.check import CompileFault, GateReport
 from everforge.model.evaluation import Evaluation, VariantResult
 from everforge.model.interval import Interval
 from everforge.model.manifest import KernelOptimizationSpec, LlmSpec, Target, TaskSource, VariantSpec
@@ -186,6 +187,14 @@ def _trials(draw: st.DrawFn) -> Trial:
 
 
 @st.composite
+def _gate_reports(draw: st.DrawFn) -> GateReport:
+    """A fault, or a reason why there was no check, or neither."""
+    fault = draw(st.none() | records(CompileFault))
+    reasons = st.none() if fault else st.none() | st.text()
+    return draw(_from_fields(GateReport, fault=st.just(fault), not_checked=reasons))
+
+
+@st.composite
 def _task_sources(draw: st.DrawFn) -> TaskSource:
     """Exactly one of the four places a task may come from."""
     places = ("inline", "config_map", "git", "oci")
@@ -217,6 +226,7 @@ _WHOLE: dict[type[BaseModel], Callable[[], st.SearchStrategy[Any]]] = {
     TaskSpec: _tasks,
     Evaluation: _evaluations,
     Trial: _trials,
+    GateReport: _gate_reports,
     TaskSource: _task_sources,
     KernelOptimizationSpec: _manifest_specs,
 }

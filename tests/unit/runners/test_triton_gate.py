@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from everforge.errors import HarnessFault
+from everforge.model.check import GateReport
 from everforge.model.verdict import Verdict
-from everforge.runners.triton_gate import CONFIGURATIONS_PER_KERNEL, Compilation, GateReport, compile_ahead
-from everforge.runners.triton_interpret import interpret
+from everforge.runners.triton_gate import CONFIGURATIONS_PER_KERNEL, Compilation, compile_ahead
 
 pytest.importorskip("triton")
 from triton.runtime.errors import PTXASError
@@ -353,31 +352,28 @@ INTERPRET = """
     import sys
     import torch
     {first}
-    from everforge.runners.triton_interpret import enter_interpreter, interpret
-    {enter}
+    from everforge.runners.triton_interpret import interpret
     x = torch.randn(5, 123)
-    def run_forward():
+    with interpret():
         from candidate import ModelNew
-        return ModelNew()(x)
-    run = interpret(run_forward)
-    assert run.not_checked is None, run.not_checked
-    torch.testing.assert_close(run.outputs, x.softmax(-1))
-    assert abs(float(run.outputs.sum()) - 5) < 1e-3
+        outputs = ModelNew()(x)
+    torch.testing.assert_close(outputs, x.softmax(-1))
+    assert abs(float(outputs.sum()) - 5) < 1e-3
 """
 
 
 @pytest.mark.parametrize(
-    ("environment", "first", "enter"),
+    ("environment", "first"),
     [
-        pytest.param({"TRITON_INTERPRET": "1"}, "", "", id="started-so"),
-        pytest.param({}, "import triton.language", "enter_interpreter()", id="entered-after-import"),
+        pytest.param({"TRITON_INTERPRET": "1"}, "", id="started-so"),
+        pytest.param({}, "import triton.language", id="entered-after-import"),
     ],
 )
 def test_interpreted_softmax_gives_the_right_values(
-    tmp_path: Path, environment: dict[str, str], first: str, enter: str
+    tmp_path: Path, environment: dict[str, str], first: str
 ) -> None:
     (tmp_path / "candidate.py").write_text(HEAD + SOFTMAX)
-    script = textwrap.dedent(INTERPRET).format(first=first, enter=enter)
+    script = textwrap.dedent(INTERPRET).format(first=first)
     run = subprocess.run(
         [sys.executable, "-c", script],
         env={"PYTHONPATH": str(tmp_path), "TRITON_CACHE_DIR": str(tmp_path), **environment},
@@ -389,6 +385,3 @@ def test_interpreted_softmax_gives_the_right_values(
     assert run.returncode == 0, run.stderr
 
 
-def test_interpreter_refuses_a_process_that_compiles() -> None:
-    with pytest.raises(HarnessFault, match="enter_interpreter"):
-        interpret(lambda: None)

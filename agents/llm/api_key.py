@@ -11,6 +11,10 @@ from pydantic import Field, SecretStr
 from everforge.errors import UsageError
 from everforge.model.base import Record
 
+_CREDENTIAL_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD", "_CREDENTIALS")
+# Shorter values are words such as `production`, which may stand in any source.
+_CREDENTIAL_CHARS = 16
+
 
 class ApiKeySource(Record):
     """Names of the places a key may be; never the key.
@@ -38,6 +42,15 @@ class ApiKeySource(Record):
         if self.file is not None:
             return f"check the key in {self.file}"
         return f"set {self.variable} or {_own_variable(provider)}, or name a file that holds the key"
+
+
+def ambient_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Credentials that LiteLLM may find in the environment by itself (cloud logins, other providers' keys)."""
+    return tuple(
+        value
+        for name, value in environ.items()
+        if name.upper().endswith(_CREDENTIAL_ENDINGS) and len(value) >= _CREDENTIAL_CHARS
+    )
 
 
 def _own_variable(provider: str) -> str:

@@ -80,14 +80,19 @@ class LiteLlmClient:
     """Calls one model; knows its key, and lets it out nowhere."""
 
     def __init__(
-        self, settings: ModelSettings, key: SecretStr | None, transport: ChatTransport, clock: Clock
+        self,
+        settings: ModelSettings,
+        key: SecretStr | None,
+        redactor: Redactor,
+        transport: ChatTransport,
+        clock: Clock,
     ) -> None:
         self._settings = settings
         self._provider = provider_of(settings)
         self._key = key.get_secret_value() if key is not None else None
+        self._redactor = redactor
         self._transport = transport
         self._clock = clock
-        self.redactor = Redactor([self._key] if self._key else [])
 
     def count_tokens(self, messages: tuple[Message, ...]) -> int:
         """Prompt tokens of these messages, by the tokenizer LiteLLM has for the model."""
@@ -105,7 +110,7 @@ class LiteLlmClient:
                 return self._collected(response, received, prompt_tokens)
         except Exception as error:  # noqa: BLE001 - LiteLLM lets out whatever a parser raised
             lost = self._lost(received, prompt_tokens, max_tokens)
-            return fault_of(error, lost, self.redactor, self._clock.now_s())
+            return fault_of(error, lost, self._redactor, self._clock.now_s())
 
     def _request(self, messages: tuple[Message, ...], max_tokens: int) -> dict[str, Any]:
         request: dict[str, Any] = {
@@ -151,7 +156,7 @@ class LiteLlmClient:
     def _reply(self, text: str, usage: Any, finish_reason: str | None, prompt_tokens: int) -> ChatReply:
         kept = text[:REPLY_CHARS_LIMIT]
         return ChatReply(
-            text=self.redactor.text(_encodable(kept)),
+            text=self._redactor.text(_encodable(kept)),
             usage=_usage(usage) or self._counted(kept, prompt_tokens),
             cut_off=finish_reason == "length" or len(text) > REPLY_CHARS_LIMIT,
         )

@@ -130,8 +130,11 @@ def _block_from(
             text = _text_between(lines, opening.line, closing.line)
             if is_complete(text):
                 return Block(text, closed=True), position + 1
-    if not closings:
-        return Block(_text_between(lines, opening.line, len(lines)), closed=False), len(fences)
+    # Unclosed, with fences inside its strings: tried only for the last few, each costs a pass over the rest.
+    if not closings or (len(fences) - start <= _CLOSINGS_TRIED and _is_around(opening.line, len(lines), wanted)):
+        rest = _text_between(lines, opening.line, len(lines))
+        if not closings or is_complete(rest):
+            return Block(rest, closed=False), len(fences)
     closing = fences[closings[0]]
     # A fence that names a language opens the next block: the one before it was never closed.
     closed = not closing.tag

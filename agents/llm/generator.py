@@ -7,7 +7,7 @@ resumes by asking again. Whatever was spent comes back in the Proposal, also whe
 import os
 from collections.abc import Mapping
 
-from everforge.agents.llm.api_key import ApiKeySource
+from everforge.agents.llm.api_key import ApiKeySource, ambient_secrets
 from everforge.agents.llm.chat import ChatReply, ChatTransport, Message
 from everforge.agents.llm.client import LiteLlmClient, price_table, provider_of
 from everforge.agents.llm.exchange import Exchange, Sleep
@@ -15,6 +15,7 @@ from everforge.agents.llm.parse import declaration, extract
 from everforge.agents.llm.plan import Move, next_move
 from everforge.agents.llm.pricing import price_of
 from everforge.agents.llm.prompt import ask_again, build_messages
+from everforge.agents.llm.redact import Redactor
 from everforge.agents.llm.retry import RetryPolicy
 from everforge.clock import Clock
 from everforge.errors import BudgetExceeded, ModelUnavailable
@@ -73,8 +74,10 @@ class LlmGenerator:
     def _open(self, context: SearchContext) -> Exchange:
         provider = provider_of(self._settings)
         key = self._key.read(provider, self._environ)
+        known = [] if key is None else [key.get_secret_value()]
+        redactor = Redactor([*known, *ambient_secrets(self._environ)])
         return Exchange(
-            client=LiteLlmClient(self._settings, key, self._transport, self._clock),
+            client=LiteLlmClient(self._settings, key, redactor, self._transport, self._clock),
             settings=self._settings,
             retry=self._retry,
             budget=context.spec.budget,

@@ -51,7 +51,8 @@ def extract(reply: str, cut_off: bool = False) -> Extraction:
         return Extraction(reason=_why_nothing(reply, text, cut_off))
     judge = _Judge()
     blocks = [block for block in _blocks(text, judge) if _CLASS.search(block.text)]
-    source = _complete_source(blocks, judge) or _unfenced(text, judge)
+    complete = (form for block in reversed(blocks) if (form := judge.complete_form(block.text)) is not None)
+    source = next(complete, None) or _unfenced(text, judge)
     if source is not None:
         return _bounded(source)
     if cut_off or (blocks and not blocks[-1].closed):
@@ -77,6 +78,10 @@ class _Judge:
 
     def __init__(self) -> None:
         self._left_chars = _PARSED_CHARS_LIMIT
+
+    def complete_form(self, text: str) -> str | None:
+        """The text as complete code, undoing what a gateway may have done to it; None if it is none."""
+        return next((form for form in _forms(text) if self.is_complete(form)), None)
 
     def is_complete(self, text: str) -> bool:
         """Whether it parses and defines the class; False also once the budget is used up."""
@@ -105,22 +110,18 @@ class _Judge:
             return None
 
 
-def _complete_source(blocks: list[Block], judge: _Judge) -> str | None:
-    forms = (form for block in reversed(blocks) for form in _forms(block.text))
-    return next((form for form in forms if judge.is_complete(form)), None)
-
-
 def _forms(text: str) -> Iterator[str]:
     """The text, and what it may have been before a gateway or a template touched it."""
     yield text
-    yield text.rstrip("`~ \t\n") + "\n"  # a closing fence behind the last statement
+    if text.rstrip().endswith(("```", "~~~")):
+        yield text.rstrip("`~ \t\n") + "\n"  # a closing fence behind the last statement
     if "&" in text:
         yield html.unescape(text)
 
 
 def _blocks(text: str, judge: _Judge) -> list[Block]:
     wanted = [number for number, line in enumerate(text.split("\n")) if _CLASS.match(line)]
-    return fenced_blocks(text, wanted, judge.is_complete)
+    return fenced_blocks(text, wanted, lambda code: judge.complete_form(code) is not None)
 
 
 def _unfenced(text: str, judge: _Judge) -> str | None:

@@ -123,12 +123,14 @@ def _whole_space(name: str, width: int) -> Space:
     rows = max(1, min(64, 2048 // width))
     warps = _power_of_two(width * rows // (32 * 16), low=4 if width * rows >= 2048 else 1, high=32)
     others = [w for w in (warps // 2, warps * 2) if 1 <= w <= 32 and width * rows // (32 * w) <= 64]
+    # Other variants may have wider rows: past 64 values a thread they are swept.
+    widest = min(_WIDEST_WHOLE_ROW, 4 * width)
     row_choices = [r for r in (rows, rows * 2, rows // 2) if r >= 1 and (r == 1 or r * width <= 8192)]
     return {
         f"{name}_rows": tuple(dict.fromkeys(row_choices)),
         f"{name}_warps": (warps, *others),
         f"{name}_block": (4096,),
-        f"{name}_whole": (_WIDEST_WHOLE_ROW, 4096) if width > 4096 else (_WIDEST_WHOLE_ROW,),
+        f"{name}_whole": (widest, 4096) if width > 4096 else (widest,),
     }
 
 

@@ -56,9 +56,9 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def reports(mode: str, folder: Path, extra: dict[str, str]) -> dict[str, Any]:
+def reports(mode: str, folder: Path) -> dict[str, Any]:
     """What a process of its own found for every candidate in the folder."""
-    environment = {**os.environ, **extra, "TRITON_CACHE_DIR": str(folder / "cache"), "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(folder / "cache"), "OMP_NUM_THREADS": "2"}
     done = subprocess.run(
         [sys.executable, str(_SCRIPT), mode, str(folder)], env=environment, capture_output=True, text=True, check=False
     )
@@ -69,12 +69,12 @@ def reports(mode: str, folder: Path, extra: dict[str, str]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def interpreted(sources: Path) -> dict[str, Any]:
-    return reports("interpret", sources, {"TRITON_INTERPRET": "1"})
+    return reports("interpret", sources)
 
 
 @pytest.fixture(scope="module")
 def compiled(sources: Path) -> dict[str, Any]:
-    return reports("compile", sources, {})
+    return reports("compile", sources)
 
 
 @pytest.mark.parametrize("name", CASES)

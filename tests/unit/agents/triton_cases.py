@@ -8,6 +8,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from everforge.agents.builtin.plan import POINTWISE_ARITY, Buffer, KernelRegion, Load, Plan, Pointwise, Size, Store
+from everforge.runners.triton_gate import compile_ahead
+from everforge.runners.triton_interpret import interpret
 
 Parameters = dict[str, bool | int | float | str]
 
@@ -218,27 +221,6 @@ def candidate(path: Path) -> Any:
     return module
 
 
-def mend_interpreter() -> None:
-    """Two faults of Triton 3.6's interpreter: loop bounds under NumPy 2.4 (triton issue 9171), bf16 operands of dot."""
-    import numpy as np
-    import triton.language as tl
-    from triton.runtime import interpreter
-
-    patch_tensor, dot = interpreter._patch_lang_tensor, interpreter.InterpreterBuilder.create_dot
-
-    def patched(tensor: Any, scope: Any) -> None:
-        patch_tensor(tensor, scope)
-        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
-
-    def widened(handle: Any) -> Any:
-        if handle.dtype.scalar != tl.bfloat16:
-            return handle
-        return interpreter.TensorHandle((handle.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
-
-    interpreter._patch_lang_tensor = patched
-    interpreter.InterpreterBuilder.create_dot = lambda self, a, b, *rest: dot(self, widened(a), widened(b), *rest)
-
-
 def interpreted(name: str, folder: Path) -> dict[str, Any]:
     """Largest error of each output against float64, and whether reloading parameters changes the result."""
     case, model = CASES[name], CASES[name].model()
@@ -269,8 +251,6 @@ def _error(output: torch.Tensor, expected: torch.Tensor) -> float:
 
 def compiled(name: str, folder: Path) -> dict[str, Any]:
     """The gate's report on a candidate for sm_90."""
-    from everforge.runners.triton_gate import compile_ahead
-
     def run_forward() -> Any:
         with torch.device("cuda"), torch.no_grad():
             model = candidate(folder / f"{name}.py").ModelNew()
@@ -282,7 +262,7 @@ def compiled(name: str, folder: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     mode, folder = sys.argv[1], Path(sys.argv[2])
-    if mode == "interpret":
-        mend_interpreter()
     work = interpreted if mode == "interpret" else compiled
-    sys.stdout.write(json.dumps({path.stem: work(path.stem, folder) for path in sorted(folder.glob("*.py"))}))
+    with interpret() if mode == "interpret" else nullcontext():
+        found = {path.stem: work(path.stem, folder) for path in sorted(folder.glob("*.py"))}
+    sys.stdout.write(json.dumps(found))

@@ -13,7 +13,7 @@ MARK = "[redacted]"
 _CREDENTIALS = re.compile(
     r"\b(?:sk|pk|key|gsk|xai|hf|AIza)[-_][\w\-]{12,}"
     r"|(?i:\bbearer\s+)[^\s\"',]+"
-    r"|(?i:\b(?:api[-_]?key|x-api-key|access[-_]?token|authorization)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,}]+"
+    r"|(?i:\b(?:api[-_]?key|x-api-key|access[-_]?token|authorization)[\"']?\s*[=:]\s*[\"']?(?:bearer|basic)?\s*)[^\s\"'&,}]+"
 )
 
 

@@ -26,6 +26,7 @@ from everforge.testing.chat_server import (
     Silence,
     Usage,
 )
+from everforge.testing.fakes import FakeClock
 from everforge.testing.samples import CANDIDATE_SOURCE, campaign_spec, candidate, task_facts, trial
 
 KEY = "sk-test-0123456789abcdef"
@@ -36,22 +37,16 @@ GOOD = Answer(
 CHATTY = Answer(text="I would fuse the rows.", usage=Usage(prompt_tokens=900, completion_tokens=10))
 
 
-class FakeTime:
-    """A clock that moves only when slept on."""
+class FakeTime(FakeClock):
+    """A clock that moves only when slept on, and remembers the naps."""
 
     def __init__(self) -> None:
-        self.elapsed_s = 0.0
+        super().__init__()
         self.naps_s: list[float] = []
-
-    def now_s(self) -> float:
-        return 1_700_000_000.0 + self.elapsed_s
-
-    def monotonic_s(self) -> float:
-        return self.elapsed_s
 
     def sleep(self, delay_s: float) -> None:
         self.naps_s.append(delay_s)
-        self.elapsed_s += delay_s
+        self.advance(delay_s)
 
 
 class Bench:

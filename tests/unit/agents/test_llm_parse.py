@@ -134,11 +134,11 @@ def test_code_survives_any_prose_around_its_fence(before: str, after: str, fence
     ],
 )
 def test_ten_megabytes_take_bounded_time(reply: str) -> None:
-    """5 s of this process's own time is ten times what the worst of them needs on a slow core."""
+    """10 s of this process's own time is five times what the worst of them needs on a busy machine."""
     before_s = time.process_time()
     found = extract(reply)
     declaration(reply)
-    assert time.process_time() - before_s < 5.0
+    assert time.process_time() - before_s < 10.0
     assert len(found.source or found.reason or "") < REPLY_CHARS_LIMIT
 
 

@@ -133,6 +133,8 @@ def main() -> None:
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     layers = jail.probe(sys.argv[2])
     # Imported for the forks: candidates and baselines find them already there.
+    # The second takes 1.4 s: every torch.compile needs it, and every tensor without memory (`triton_gate.py`).
+    import torch._dynamo
     import torch.utils.cpp_extension  # noqa: F401
 
     with contextlib.suppress(ImportError):  # a CPU machine may have no Triton

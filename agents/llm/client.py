@@ -70,6 +70,12 @@ def provider_of(settings: ModelSettings) -> str:
     )
 
 
+def lacks_key(settings: ModelSettings) -> bool:
+    """Whether LiteLLM says that the model's provider needs a key and finds none in the environment."""
+    found: Mapping[str, Any] = _litellm().validate_environment(model=settings.model)
+    return not found["keys_in_environment"] and bool(found["missing_keys"])
+
+
 def price_table() -> Mapping[str, Mapping[str, Any]]:
     """LiteLLM's price list, as shipped with the installed version."""
     table: Mapping[str, Mapping[str, Any]] = _litellm().model_cost

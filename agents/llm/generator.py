@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from everforge.agents.llm.api_key import ApiKeySource, ambient_secrets
 from everforge.agents.llm.chat import ChatReply, ChatTransport, Message
-from everforge.agents.llm.client import LiteLlmClient, price_table, provider_of
+from everforge.agents.llm.client import LiteLlmClient, lacks_key, price_table, provider_of
 from everforge.agents.llm.exchange import Exchange, Sleep
 from everforge.agents.llm.parse import declaration, extract
 from everforge.agents.llm.plan import Move, next_move
@@ -18,8 +18,8 @@ from everforge.agents.llm.prompt import ask_again, build_messages
 from everforge.agents.llm.redact import Redactor
 from everforge.agents.llm.retry import RetryPolicy
 from everforge.clock import Clock
-from everforge.errors import BudgetExceeded, ModelUnavailable
-from everforge.model.budget import Spend
+from everforge.errors import BudgetExceeded, ModelUnavailable, UsageError
+from everforge.model.budget import Budget, Spend
 from everforge.model.campaign import ModelSettings
 from everforge.model.candidate import Candidate, GeneratorKind, language_of
 from everforge.search.generator import Proposal, SearchContext
@@ -54,6 +54,18 @@ class LlmGenerator:
     def kind(self) -> GeneratorKind:
         """Who this is, for the record."""
         return GeneratorKind.LLM
+
+    def check(self, budget: Budget) -> None:
+        """Say before a campaign begins what could not work; makes no call.
+
+        Raises UsageError for an unknown provider, a key that is missing or cannot be read, or a price that a
+        dollars budget needs and nobody knows.
+        """
+        provider = provider_of(self._settings)
+        key = self._key.read(provider, self._environ)
+        if key is None and self._settings.api_base is None and lacks_key(self._settings):
+            raise UsageError(f"model {self._settings.model} needs an API key: {self._key.advice(provider)}")
+        price_of(self._settings, price_table(), budget)
 
     def propose(self, context: SearchContext) -> Proposal:
         """Ask for the next candidate; re-ask once if the reply holds none.

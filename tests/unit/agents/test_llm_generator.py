@@ -1,6 +1,7 @@
 """The generator against a real chat-completions server, through the real LiteLLM, whole and streamed."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -137,6 +138,28 @@ def test_bare_model_name_without_api_base_is_refused_with_advice() -> None:
     generator = LlmGenerator(ModelSettings(model="nobody"), ApiKeySource(), time, time.sleep, environ={})
     with pytest.raises(UsageError, match=r"llm\.apiBase"):
         generator.propose(context())
+
+
+@pytest.mark.parametrize(
+    ("settings", "budget", "said"),
+    [
+        ({"model": "openai/gpt-4.1"}, Budget(), "OPENAI_API_KEY"),
+        ({"model": "nobody"}, Budget(), "provider/model"),
+        ({"model": "openai/x", "api_base": "http://127.0.0.1:9/v1"}, Budget(dollars=1), "llm.inputDollarsPerMillion"),
+    ],
+    ids=["no key", "no provider", "no price"],
+)
+def test_what_cannot_work_is_said_before_any_call(settings: dict[str, str], budget: Budget, said: str) -> None:
+    time = FakeTime()
+    generator = LlmGenerator(ModelSettings(**settings), ApiKeySource(), time, time.sleep, environ={})
+    with pytest.raises(UsageError, match=re.escape(said)):
+        generator.check(budget)
+
+
+def test_endpoint_of_ones_own_passes_the_check_without_key_and_price() -> None:
+    time = FakeTime()
+    settings = ModelSettings(model="mine", api_base="http://127.0.0.1:9/v1")
+    LlmGenerator(settings, ApiKeySource(), time, time.sleep, environ={}).check(Budget(tokens=1000))
 
 
 def test_missing_usage_is_counted_from_the_texts(bench: Start) -> None:

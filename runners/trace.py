@@ -179,7 +179,7 @@ def _reference(node: fx.Node) -> Ref:
 
 
 def _plain(arg: Any) -> Any:
-    """An argument as JSON: nodes become Refs, dtypes tagged names, infinities tagged texts."""
+    """An argument as JSON: nodes become Refs; dtypes, devices and infinities tagged texts."""
     if isinstance(arg, fx.Node):
         return Ref(node=arg.name).model_dump()
     if isinstance(arg, list | tuple):
@@ -188,6 +188,8 @@ def _plain(arg: Any) -> Any:
         return {"dtype": _dtype(arg)}
     if isinstance(arg, float) and (arg != arg or arg in (float("inf"), float("-inf"))):
         return {"float": str(arg)}
+    if isinstance(arg, torch.device):
+        return {"device": str(arg)}
     if arg is None or isinstance(arg, bool | int | float | str):
         return arg
     return {"object": str(arg)}

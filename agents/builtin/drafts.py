@@ -41,6 +41,7 @@ class Draft:
     table: AxisTable
     order: list[int] = field(default_factory=list)
     column_axes: Group | None = None
+    frame: tuple[Group, ...] = ()  # dimensions of the last tensor that spanned the domain
     values: list[Value] = field(default_factory=list)
     fuses: list[str] = field(default_factory=list)
 
@@ -129,6 +130,12 @@ class Draft:
 
     def align(self, tensors: Sequence[Tensor]) -> tuple[tuple[Size, ...], tuple[Group, ...]]:
         """Shape and axes of the tensors broadcast against each other; grows the domain of an empty draft."""
+        shape, dims = self._aligned(tensors)
+        if len(self.table.expand(axis for group in dims for axis in group)) == len(self.domain()):
+            self.frame = dims
+        return shape, dims
+
+    def _aligned(self, tensors: Sequence[Tensor]) -> tuple[tuple[Size, ...], tuple[Group, ...]]:
         rank = max((len(tensor.shape) for tensor in tensors), default=0)
         shape = tuple(self._extent(tensors, rank, i) for i in range(rank))
         known = [self._resident_group(tensors, rank, i) for i in range(rank)]
@@ -136,7 +143,8 @@ class Draft:
             groups = [known[i] or self._adopted(tensors, rank, i, shape[i]) for i in range(rank)]
             self.order.extend(axis for group in groups for axis in group)
             return shape, tuple(groups)
-        return shape, self._fitted(shape, known, tensors)
+        framed = None if any(known) else self._framed(shape)
+        return shape, framed or self._fitted(shape, known, tensors)
 
     def _extent(self, tensors: Sequence[Tensor], rank: int, i: int) -> Size:
         extents = [t.shape[i - rank + len(t.shape)] for t in tensors if i - rank + len(t.shape) >= 0]
@@ -167,6 +175,18 @@ class Draft:
         """The group itself; where an axis is in the domain already (x + x.T), a twin of it."""
         taken = set(self.domain())
         return tuple(self.table.new(self.table.sizes[axis]) if axis in taken else axis for axis in group)
+
+    def _framed(self, shape: Sequence[Size]) -> tuple[Group, ...] | None:
+        """Axes as if the shape were broadcast to the frame's; None where it could not be."""
+        if len(shape) > len(self.frame):
+            return None
+        groups = [self.table.expand(group) for group in self.frame[len(self.frame) - len(shape) :]]
+        fits = [
+            group if self.table.extent(group) == extent.literal else () if extent.literal == 1 else None
+            for group, extent in zip(groups, shape, strict=True)
+        ]
+        found = tuple(group for group in fits if group is not None)
+        return found if len(found) == len(fits) else None
 
     def _fitted(
         self, shape: Sequence[Size], known: Sequence[Group], tensors: Sequence[Tensor]

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from everforge.agents.builtin.plan import Buffer, BufferArg, Plan, Size, TorchStep
+from everforge.agents.builtin.plan import Buffer, BufferArg, DeviceOf, Plan, Size, TorchStep
 from everforge.model.graph import TaskGraph
 
 STATE_HELPERS = '''
@@ -94,6 +94,8 @@ def literal_text(value: Any) -> str:
     match value:
         case BufferArg():
             return value.name
+        case DeviceOf():
+            return f"{value.name}.device"
         case Size():
             return size_text(value)
         case dict() if "dtype" in value:

@@ -214,10 +214,17 @@ class BufferArg:
 
 
 @dataclass(frozen=True)
+class DeviceOf:
+    """An argument of a TorchStep: the device that a buffer is on."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class TorchStep:
     """An ATen call left to PyTorch: `op` such as `aten.max_pool2d.default`, and why.
 
-    Arguments are BufferArg, Size, numbers, texts, None, `{"dtype": …}`, and tuples of those. `outputs`
+    Arguments are BufferArg, DeviceOf, Size, numbers, texts, None, `{"dtype": …}`, and tuples of those. `outputs`
     names one buffer for each tensor the call yields; None is one nobody reads.
     """
 

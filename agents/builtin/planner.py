@@ -15,9 +15,7 @@ from everforge.agents.builtin.axes import (
     Number,
     Resident,
     Source,
-    Tensor,
     Unfusable,
-    multiplied,
 )
 from everforge.agents.builtin.closing import closed_region, merged_epilogues
 from everforge.agents.builtin.drafts import Draft, Operand
@@ -26,6 +24,7 @@ from everforge.agents.builtin.operations import BOOLEAN, POINTWISE, Ops
 from everforge.agents.builtin.plan import (
     Buffer,
     BufferArg,
+    DeviceOf,
     MatmulRegion,
     Plan,
     Size,
@@ -232,7 +231,8 @@ class _Planner:
             raise Unplannable(f"{node.op} is no ATen operation, so no candidate can call it")
         self._store_operands(node, position)
         args = tuple(self._step_argument(arg) for arg in node.args)
-        kwargs = tuple((key, self._step_argument(arg)) for key, arg in node.kwargs.items())
+        named = {key: arg for key, arg in node.kwargs.items() if arg is not None and key not in _PLACEMENT}
+        kwargs = tuple((key, self._step_argument(arg)) for key, arg in named.items())
         if _short_name(node.op) in ("view", "reshape", "_unsafe_view", "flatten"):
             node_op, args, kwargs = "aten.reshape.default", (args[0], self._output_sizes(node)), ()
         else:
@@ -257,6 +257,8 @@ class _Planner:
     def _step_argument(self, arg: Any) -> Any:
         if isinstance(arg, dict) and "node" in arg:
             return self._viewed(arg)
+        if isinstance(arg, dict) and "device" in arg:
+            return DeviceOf(next(iter(self.buffers)))
         if isinstance(arg, dict) and "object" in arg:
             raise Unplannable(f"an argument {arg['object']} has no form in source")
         if isinstance(arg, list | tuple):
@@ -360,6 +362,10 @@ def _producer(graph: TaskGraph, node: GraphNode) -> str:
     return node.id
 
 
+_PLACEMENT = ("layout", "memory_format", "pin_memory", "non_blocking")
+"""Arguments that say how a result lies in memory; every buffer of a plan is made contiguous anyway."""
+
+
 def _checked(handler: Any, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments that bind to a handler. Raises Unfusable where ATen's call has more than it knows."""
     if kwargs.get("dtype") in ({"dtype": "float32"}, None):
@@ -385,6 +391,3 @@ def _short_name(op: str) -> str:
     """`aten.softmax.int` → `softmax`; empty for what is not ATen's."""
     parts = op.split(".")
     return parts[1] if parts[0] == "aten" and len(parts) > 1 else ""
-
-
-__all__ = ["Tensor", "Unplannable", "multiplied", "plan_graph"]

@@ -49,7 +49,7 @@ def device_section(context: SearchContext) -> str:
 def _device_lines(facts: TaskFacts) -> list[str]:
     place = facts.environment
     tools = ", ".join(f"{tool} {version}" for tool, version in sorted(place.toolchain.items()))
-    rates = ", ".join(f"{name} {rate / 1e12:.3g} TFLOP/s" for name, rate in facts.peaks.flops_per_s.items())
+    rates = ", ".join(f"{name} {rate / 1e9:.4g} GFLOP/s" for name, rate in facts.peaks.flops_per_s.items())
     memory = "" if place.memory_bytes is None else f", {place.memory_bytes / 2**30:.0f} GiB"
     return [
         f"- device: {place.device}, {inline(place.device_name, 100)}, {place.architecture}{memory}; "

@@ -59,7 +59,8 @@ extern "C" void softmax(const float* x, float* y, int64_t rows, int64_t columns)
   for (int64_t r = 0; r < rows; ++r) {
     const float* row = x + r * columns;
     float* out = y + r * columns;
-    float most = row[0], sum = 0;
+    float most = row[0];
+    double sum = 0;  // a float would lose more than eager's pairwise sum does
     for (int64_t c = 1; c < columns; ++c) most = row[c] > most ? row[c] : most;
     for (int64_t c = 0; c < columns; ++c) sum += out[c] = std::exp(row[c] - most);
     for (int64_t c = 0; c < columns; ++c) out[c] /= sum;

@@ -148,7 +148,7 @@ class BaselineRunner:
 class BaselineContender(Contender):
     """A baseline in a race: it ran before, so if it fails now the machine is at fault."""
 
-    def turn(self, iterations: int, deadline_s: float) -> float:
+    def turn(self, iterations: int, deadline_s: float) -> list[float]:
         """As of any contender. Raises DeviceFault instead of blaming the candidate."""
         try:
             return super().turn(iterations, deadline_s)

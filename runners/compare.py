@@ -3,12 +3,11 @@
 Runs in the trusted parent only. Called by `reference.py` to learn the tolerance and by `trial.py` to judge.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-
-from everforge.runners.tensors import Tree, leaves
 
 # Eager's error can be 0 (a ReLU) or lucky; 8 units of float32 rounding are allowed in any case, so that another
 # order of summation or an exp of 2 ulp passes, and zeros in place of a softmax (error 1) do not.
@@ -53,43 +52,65 @@ def _over(value: float, limit: float) -> float:
     return value / limit if limit > 0 else (0.0 if value == 0 else float("inf"))
 
 
-def error_of(output: torch.Tensor, truth: torch.Tensor) -> Error:
-    """Error over the elements where the truth is finite."""
-    if not truth.is_floating_point():
-        share = (output != truth).double().mean().item() if truth.numel() else 0.0
+@dataclass(frozen=True)
+class Truth:
+    """One output in float64, its size, and eager's output where either of them is not finite throughout."""
+
+    values: torch.Tensor
+    norm: float
+    largest: float
+    odd: torch.Tensor | None
+
+    @classmethod
+    def of(cls, values: torch.Tensor, eager: torch.Tensor) -> "Truth":
+        """Measure a truth once, so that no trial has to."""
+        if not values.is_floating_point() or values.numel() == 0:
+            return cls(values, norm=0.0, largest=0.0, odd=None)
+        finite = _finite_part(values)
+        odd = None if finite is values and _finite_part(eager) is eager else eager
+        return cls(values, *_sizes(finite), odd)
+
+
+def _sizes(values: torch.Tensor) -> tuple[float, float]:
+    """Frobenius norm and largest magnitude."""
+    return torch.linalg.vector_norm(values).item(), torch.linalg.vector_norm(values, float("inf")).item()
+
+
+def _finite_part(values: torch.Tensor) -> torch.Tensor:
+    """The tensor itself where it is finite throughout, which one pass tells; else with zeros for the rest."""
+    if math.isfinite(values.sum(dtype=torch.float64).item()):
+        return values
+    return torch.where(torch.isfinite(values), values, 0.0)
+
+
+def error_of(output: torch.Tensor, truth: Truth) -> Error:
+    """Error over the elements where both are finite."""
+    if not truth.values.is_floating_point():
+        share = (output != truth.values).double().mean().item() if output.numel() else 0.0
         return Error(relative=share, largest=0.0)
-    finite = torch.isfinite(truth) & torch.isfinite(output)
-    difference = torch.where(finite, output.double() - truth, 0.0)
-    norm = torch.linalg.vector_norm(torch.where(finite, truth, 0.0)).item()
-    distance = torch.linalg.vector_norm(difference).item()
-    largest = difference.abs().max().item() if truth.numel() else 0.0
-    return Error(relative=distance / norm if norm > 0 else distance, largest=largest)
+    if output.numel() == 0:
+        return Error(relative=0.0, largest=0.0)
+    distance, largest = _sizes(_finite_part(truth.values - output))
+    return Error(relative=distance / truth.norm if truth.norm > 0 else distance, largest=largest)
 
 
-def tolerance_of(errors: list[Error], truths: list[torch.Tensor], factor: float) -> Tolerance:
+def tolerance_of(errors: list[Error], truths: list[Truth], factor: float) -> Tolerance:
     """The tolerance of one output, from eager's errors over all seeds of a variant."""
-    if not truths[0].is_floating_point():
+    if not truths[0].values.is_floating_point():
         # An argmax may fall the other way on a near tie as often as eager's does.
         return Tolerance(relative=factor * max(error.relative for error in errors), largest=0.0)
-    scale = max((_largest_finite(truth) for truth in truths), default=0.0)
+    scale = max(truth.largest for truth in truths)
     return Tolerance(
         relative=max(factor * max(error.relative for error in errors), FLOOR_RELATIVE),
         largest=CAP_SLACK * max(factor * max(error.largest for error in errors), FLOOR_RELATIVE * scale),
     )
 
 
-def _largest_finite(truth: torch.Tensor) -> float:
-    finite = torch.where(torch.isfinite(truth), truth, 0.0).abs()
-    return finite.max().item() if truth.numel() else 0.0
-
-
-def compare(
-    outputs: Tree, truths: list[torch.Tensor], eager: list[torch.Tensor], tolerances: list[Tolerance]
-) -> Finding:
+def compare(outputs: list[torch.Tensor], truths: list[Truth], tolerances: list[Tolerance]) -> Finding:
     """Judge outputs of the right form. NaN and infinities must be where the truth or eager has them."""
     worst, largest = 0.0, 0.0
-    for index, (output, truth, own) in enumerate(zip(leaves(outputs), truths, eager, strict=True)):
-        if (odd := _odd_values(output, truth, own)) is not None:
+    for index, (output, truth) in enumerate(zip(outputs, truths, strict=True)):
+        if (odd := _odd_values(output, truth)) is not None:
             return Finding(None, None, f"output {index}: {odd}")
         error = error_of(output, truth)
         worst = max(worst, tolerances[index].ratio(error))
@@ -100,16 +121,17 @@ def compare(
     return Finding(min(worst, 1e300), largest, detail)
 
 
-def _odd_values(output: torch.Tensor, truth: torch.Tensor, eager: torch.Tensor) -> str | None:
+def _odd_values(output: torch.Tensor, truth: Truth) -> str | None:
     """NaN or infinity where neither float64 nor eager has one, or a finite value where both have none."""
-    if not truth.is_floating_point():
+    if not truth.values.is_floating_point() or (truth.odd is None and _finite_part(output) is output):
         return None
-    expected = torch.isfinite(truth) & torch.isfinite(eager)
+    values, eager = truth.values, truth.values if truth.odd is None else truth.odd
+    expected = torch.isfinite(values) & torch.isfinite(eager)
     stray = int((expected & ~torch.isfinite(output)).sum())
     if stray:
         return f"{stray} of {output.numel()} elements are NaN or infinite where the reference is finite"
-    both_nan = torch.isnan(truth) & torch.isnan(eager)
-    both_infinite = torch.isinf(truth) & torch.isinf(eager)
+    both_nan = torch.isnan(values) & torch.isnan(eager)
+    both_infinite = torch.isinf(values) & torch.isinf(eager)
     lost = int((both_nan & ~torch.isnan(output)).sum() + (both_infinite & (output != eager)).sum())
     return f"{lost} elements lack the NaN or infinity the reference has" if lost else None
 

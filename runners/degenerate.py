@@ -15,8 +15,8 @@ def refuse_degenerate(builder: ReferenceBuilder, cases: tuple[Case, ...]) -> tup
     """Raise TaskError for a task that cannot tell kernels apart; return notes on oddities that it survives."""
     name = builder.name
     _refuse_random(builder)
-    if all(_is_constant(truth) for case in cases for truth in case.truths) and _agree(cases):
-        value = cases[0].truths[0].flatten()[0].item()
+    if all(_is_constant(truth.values) for case in cases for truth in case.truths) and _agree(cases):
+        value = cases[0].truths[0].values.flatten()[0].item()
         raise TaskError(
             f"{name}: the reference's output is constant ({value:g} everywhere): any kernel that returns it "
             "would pass; make the output depend on the inputs"
@@ -40,7 +40,7 @@ def _is_constant(truth: torch.Tensor) -> bool:
 
 def _agree(cases: tuple[Case, ...]) -> bool:
     first = cases[0].truths
-    return all(torch.equal(a, b) for case in cases[1:] for a, b in zip(first, case.truths, strict=True))
+    return all(torch.equal(a.values, b.values) for case in cases[1:] for a, b in zip(first, case.truths, strict=True))
 
 
 def _refuse_random(builder: ReferenceBuilder) -> None:

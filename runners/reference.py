@@ -15,9 +15,9 @@ import torch
 from everforge.errors import TaskError
 from everforge.model.precision import Precision
 from everforge.model.task import TaskSpec, Variant
-from everforge.runners.compare import Error, Tolerance, error_of, tolerance_of
+from everforge.runners.compare import Error, Tolerance, Truth, error_of, tolerance_of
 from everforge.runners.devices.base import TORCH_DTYPES, Device
-from everforge.runners.models import frozen
+from everforge.runners.models import frozen, on_device
 from everforge.runners.taskfile import TaskFile, call_user, load_task_file
 from everforge.runners.tensors import (
     Block,
@@ -50,12 +50,12 @@ class Shared:
 
 @dataclass(frozen=True)
 class Case:
-    """One seed of one variant: inputs, float64 truth, and eager's own outputs."""
+    """One seed of one variant: inputs, float64 truth, and the error eager itself makes, output by output."""
 
     name: str
     inputs: Shared
-    truths: list[torch.Tensor]
-    eager: list[torch.Tensor]
+    truths: list[Truth]
+    eager_errors: list[Error]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class ReferenceBuilder:
         model = self._call("Model()", lambda: self.file.model_class(*self.init_args))
         if not isinstance(model, torch.nn.Module):
             raise TaskError(f"{self.task.name}: class Model must be a torch.nn.Module")
-        return frozen(model.to(self.device.torch_device), self.task.mode, self.task.trainable)
+        return frozen(on_device(model, self.device.torch_device), self.task.mode, self.task.trainable)
 
     def inputs(self) -> tuple[Any, ...]:
         """Fresh inputs on the device, from a seed nobody can know."""
@@ -131,7 +131,10 @@ class ReferenceBuilder:
     def case(self, name: str, model: torch.nn.Module) -> Case:
         """A case from a fresh seed."""
         inputs = self.inputs()
-        return Case(name, self.shared(inputs), self.truth(model, inputs), self.at_policy(model, inputs))
+        eager = self.at_policy(model, inputs)
+        truths = [Truth.of(*pair) for pair in zip(self.truth(model, inputs), eager, strict=True)]
+        errors = [error_of(*pair) for pair in zip(eager, truths, strict=True)]
+        return Case(name, self.shared(inputs), truths, errors)
 
     def shared(self, tree: Tree) -> Shared:
         """A tree in sealed memory. Raises TaskError for values that cannot reach a candidate."""
@@ -182,12 +185,11 @@ class ReferenceBuilder:
 
 def tolerances_of(cases: tuple[Case, ...], factor: float) -> list[Tolerance]:
     """One tolerance for each output, from eager's errors over all cases."""
-    tolerances = []
-    for index in range(len(cases[0].truths)):
-        truths = [case.truths[index] for case in cases]
-        errors: list[Error] = [error_of(case.eager[index], case.truths[index]) for case in cases]
-        tolerances.append(tolerance_of(errors, truths, factor))
-    return tolerances
+    outputs = range(len(cases[0].truths))
+    return [
+        tolerance_of([case.eager_errors[i] for case in cases], [case.truths[i] for case in cases], factor)
+        for i in outputs
+    ]
 
 
 def _double(tensor: torch.Tensor) -> torch.Tensor:

@@ -7,10 +7,9 @@ One request works on the device at a time. Started by `__main__.py`.
 import contextlib
 import hmac
 import socketserver
-import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import torch
 from pydantic import ValidationError
 
-from everforge.errors import DeviceFault, HarnessFault, UsageError
+from everforge.errors import DeviceFault, HarnessFault, TaskError
 from everforge.model.base import Record
 from everforge.model.check import CheckCandidate, CheckReport
 from everforge.model.device import DeviceKind, Environment, Peaks
@@ -44,13 +43,13 @@ class Workshop:
         self._nursery = Nursery(root)
         self._peaks: dict[tuple[DeviceKind, Precision], Peaks] = {}
         self._sessions: dict[str, Session] = {}
-        self._device_lock = threading.Lock()
+        # One request uses the device at a time, all on one thread: torch.export in a second thread of a process
+        # was seen to crash it (torch 2.11 with CUDA and no GPU).
+        self._bench = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bench")
 
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """One request uses the device at a time."""
-        with self._device_lock:
-            yield
+    def at_bench(self, work: Callable[[], Record]) -> Record:
+        """Do what uses the device, after all that was asked before."""
+        return self._bench.submit(work).result()
 
     def environment(self, kind: DeviceKind) -> Environment:
         """The environment of a device. Raises DeviceFault if it is not there."""
@@ -76,7 +75,7 @@ class Workshop:
         return SessionOpened(session_id=session_id, facts=facts)
 
     def check(self, request: CheckCandidate, emit: Emit) -> CheckReport:
-        """Check a candidate without its device. Raises UsageError, HarnessFault."""
+        """Check a candidate without its device. Raises TaskError, HarnessFault."""
         check = Check(request, self._nursery, lambda stage, detail: emit(Progress(stage=stage, detail=detail)))
         return check.run()
 
@@ -91,7 +90,8 @@ class Workshop:
             session.close()
 
     def close(self) -> None:
-        """Close everything."""
+        """Close everything; what is still at work ends with the process."""
+        self._bench.shutdown(wait=False, cancel_futures=True)
         for session_id in list(self._sessions):
             self.close_session(session_id)
         self._nursery.close()
@@ -185,16 +185,14 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         # A client that hung up ends the work: nobody would read the outcome.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            with self.server.workshop.at_work():
-                last = self._last_line(work)
-            self._emit(last)
+            self._emit(self.server.workshop.at_bench(lambda: self._last_line(work)))
             self.wfile.write(b"0\r\n\r\n")
         return None
 
     def _last_line(self, work: Callable[[Emit], Outcome]) -> Record:
         try:
             return work(self._emit)
-        except UsageError as error:
+        except TaskError as error:
             return Failure(kind="usage", message=str(error))
         except (DeviceFault, torch.OutOfMemoryError, torch.AcceleratorError) as error:
             return Failure(kind="device", message=str(error))

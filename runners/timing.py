@@ -13,8 +13,9 @@ from everforge.model.interval import Interval, bootstrap_strata, geometric_mean
 from everforge.model.session import EvaluationSettings
 from everforge.runners.worker_handle import Worker
 
-# A turn of 4 ms is far above timer resolution and scheduling jitter, and short against clock drift.
-_TURN_US = 4000.0
+# A turn of 4 ms is far above timer resolution and short against clock drift; of a slow contender, 50 ms at most.
+_TURN_US = 4e3
+_LONGEST_TURN_US = 5e4
 _MOST_ITERATIONS = 20
 _PILOT_ITERATIONS = 3
 
@@ -26,29 +27,24 @@ class Contender:
     worker: Worker
     slot: str
     sets: tuple[str, ...]
-    iterations: int = 1
     calls: int = 0
     rounds_us: list[float] = field(default_factory=list)
 
-    def turn(self, iterations: int, deadline_s: float) -> float:
-        """Median time in microseconds of one turn."""
-        answer = self.worker.ask(
-            {
-                "op": "time",
-                "slot": self.slot,
-                "sets": self.sets,
-                "iterations": iterations,
-                "turn": self.calls,
-            },
-            deadline_s=deadline_s,
-        )
-        self.calls += iterations
+    def turn(self, iterations: int, deadline_s: float) -> list[float]:
+        """Times in microseconds of so many calls, after one that is not counted.
+
+        The first call after another process had its turn wakes threads and warms what the flush does not cool.
+        """
+        count = iterations + 1
+        message = {"op": "time", "slot": self.slot, "sets": self.sets, "iterations": count, "turn": self.calls}
+        answer = self.worker.ask(message, deadline_s=deadline_s)
+        self.calls += count
         if "failure" in answer:
             raise TurnFailed(answer["failure"])
         times_us = [float(value) for value in answer["times_us"]]
-        if len(times_us) != iterations or not all(value > 0 for value in times_us):
+        if len(times_us) != count or not all(value > 0 for value in times_us):
             raise TurnFailed({"line": "reported times that cannot be", "traceback": ""})
-        return statistics.median(times_us)
+        return times_us[1:]
 
     @property
     def median_us(self) -> float:
@@ -70,16 +66,20 @@ def race(contenders: Sequence[Contender], settings: EvaluationSettings, deadline
     Stops after `max_rounds`, after `timing_seconds`, or once every ratio to the first contender is known to
     within `interval_width`; never before `min_rounds`.
     """
-    for contender in contenders:
-        pilot_us = contender.turn(_PILOT_ITERATIONS, deadline_s)
-        contender.iterations = max(1, min(_MOST_ITERATIONS, round(_TURN_US / pilot_us)))
+    iterations = _iterations([min(contender.turn(_PILOT_ITERATIONS, deadline_s)) for contender in contenders])
     end_s = time.monotonic() + settings.timing_seconds
     for number in range(settings.max_rounds):
         order = contenders if number % 2 == 0 else list(reversed(contenders))
         for contender in order:
-            contender.rounds_us.append(contender.turn(contender.iterations, deadline_s))
+            contender.rounds_us.append(statistics.median(contender.turn(iterations, deadline_s)))
         if number + 1 >= settings.min_rounds and (time.monotonic() > end_s or _tight(contenders, settings)):
             return
+
+
+def _iterations(pilots_us: Sequence[float]) -> int:
+    """Calls in a turn, the same for all: a median of one call and a median of twenty do not compare."""
+    wanted = min(round(_TURN_US / min(pilots_us)), _MOST_ITERATIONS)
+    return max(1, min(wanted, int(_LONGEST_TURN_US / max(pilots_us))))
 
 
 def _tight(contenders: Sequence[Contender], settings: EvaluationSettings) -> bool:
@@ -103,15 +103,24 @@ class Pairing:
     candidate_us: tuple[float, ...]
     baseline_us: tuple[float, ...]
 
+    def rounds(self) -> list[tuple[float, float]]:
+        """The two times of each round."""
+        return list(zip(self.candidate_us, self.baseline_us, strict=True))
+
 
 def speedup_of(pairings: Sequence[Pairing], seed: int) -> Interval:
-    """Weighted geometric mean over variants of median baseline over median candidate.
+    """The speedup and its interval.
 
     Rounds are resampled in pairs, so that drift common to a round cancels, and each variant for itself.
     """
     weights = [pairing.weight for pairing in pairings]
-    rounds = [list(zip(pairing.candidate_us, pairing.baseline_us, strict=True)) for pairing in pairings]
+    rounds = [pairing.rounds() for pairing in pairings]
     return bootstrap_strata(rounds, lambda sample: geometric_mean([_ratio(pairs) for pairs in sample], weights), seed)
+
+
+def ratio_of(pairings: Sequence[Pairing]) -> float:
+    """Weighted geometric mean over variants of median baseline over median candidate."""
+    return geometric_mean([_ratio(pairing.rounds()) for pairing in pairings], [pairing.weight for pairing in pairings])
 
 
 def _ratio(pairs: Sequence[tuple[float, float]]) -> float:

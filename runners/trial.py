@@ -167,7 +167,6 @@ class CandidateTrial:
         finding = compare(
             [leaf.to(self._device.torch_device) for leaf in leaves(outputs)],
             case.truths,
-            case.eager,
             tolerances,
         )
         if finding.detail is not None:

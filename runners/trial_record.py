@@ -10,7 +10,7 @@ from everforge.model.interval import Interval
 from everforge.model.session import VariantFacts
 from everforge.model.verdict import Fault, Verdict
 from everforge.runners.roofline import sol_fraction
-from everforge.runners.timing import Contender, Pairing, speedup_of
+from everforge.runners.timing import Contender, Pairing, ratio_of, speedup_of
 from everforge.runners.trial import Checked, IncorrectOutput, Stopwatch
 
 # Resampling has a fixed seed, so that one set of samples always gives one interval.
@@ -116,7 +116,7 @@ class TrialRecord:
     def timed(self, timed: Sequence[TimedVariant], hidden: Sequence[Checked], algebraic: bool) -> Evaluation:
         """Correct and timed: the interval decides."""
         speedup = speedup_of([variant.pairing(variant.facts.fastest) for variant in timed], _SEED)
-        fp32 = speedup_of([variant.pairing(variant.facts.fastest_fp32) for variant in timed], _SEED)
+        fp32 = ratio_of([variant.pairing(variant.facts.fastest_fp32) for variant in timed])
         sol = sol_fraction([v.facts.floor_us for v in timed], [v.own.median_us for v in timed])
         verdict, reason = _judge_speed(speedup)
         return self.evaluation(
@@ -124,7 +124,7 @@ class TrialRecord:
             reason,
             rows=(*(variant.row() for variant in timed), *(row_of(item) for item in hidden)),
             speedup=speedup,
-            speedup_fp32=fp32.value,
+            speedup_fp32=fp32,
             sol=sol,
             algebraic=algebraic or (sol is not None and sol * _FLOOR_MARGIN > 1),
         )

@@ -7,6 +7,7 @@ from everforge.runners.compare import (
     FLOOR_RELATIVE,
     Finding,
     Tolerance,
+    Truth,
     compare,
     error_of,
     form_difference,
@@ -18,8 +19,9 @@ FACTOR = 4.0
 
 
 def judge(output: torch.Tensor, truth: torch.Tensor, eager: torch.Tensor) -> Finding:
-    tolerance = tolerance_of([error_of(eager, truth)], [truth], FACTOR)
-    return compare([output], [truth], [eager], [tolerance])
+    measured = Truth.of(truth, eager)
+    tolerance = tolerance_of([error_of(eager, measured)], [measured], FACTOR)
+    return compare([output], [measured], [tolerance])
 
 
 @pytest.fixture
@@ -93,7 +95,8 @@ def test_integers_must_be_equal() -> None:
 
 def test_tolerance_has_a_floor() -> None:
     truth = torch.full((4,), 8.0, dtype=torch.float64)
-    tolerance = tolerance_of([error_of(truth.float(), truth)], [truth], FACTOR)
+    measured = Truth.of(truth, truth.float())
+    tolerance = tolerance_of([error_of(truth.float(), measured)], [measured], FACTOR)
     assert tolerance == Tolerance(relative=FLOOR_RELATIVE, largest=2 * FLOOR_RELATIVE * 8.0)
 
 

@@ -44,10 +44,26 @@ def test_steady_times_stop_at_the_least_number_of_rounds() -> None:
     assert [len(contender.rounds_us) for contender in both] == [10, 10]
 
 
-def test_short_calls_are_repeated_within_a_turn() -> None:
-    _, both = contenders(100.0, 1e6)
+@pytest.mark.parametrize(
+    ("times_us", "counted"),
+    [
+        pytest.param((100.0, 150.0), 20, id="short calls are repeated"),
+        pytest.param((1000.0, 1500.0), 4, id="a turn lasts 4 ms"),
+        pytest.param((100.0, 1e4), 5, id="a slow contender's turn lasts 50 ms at most"),
+        pytest.param((100.0, 1e6), 1, id="a very slow one has one call"),
+    ],
+)
+def test_every_contender_makes_the_same_number_of_calls(times_us: tuple[float, float], counted: int) -> None:
+    _, both = contenders(*times_us)
     run(both, EvaluationSettings(min_rounds=3, max_rounds=3))
-    assert [contender.iterations for contender in both] == [20, 1]
+    # Each turn makes one call more, which is not counted; the pilot is a turn of 3.
+    assert [contender.calls for contender in both] == [4 + 3 * (counted + 1)] * 2
+
+
+def test_first_call_of_a_turn_is_not_counted() -> None:
+    _, (contender,) = contenders(1.0)
+    contender.worker.ask = lambda message, **_: {"times_us": [99.0, 1.0, 2.0]}  # type: ignore[method-assign]
+    assert contender.turn(2, time.monotonic() + 1) == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("reported", [[], [0.0], [-1.0], [1.0] * 50])

@@ -132,8 +132,14 @@ class _Function:
             elif isinstance(value, ColumnCount):
                 yield f"const float v{index} = (float)columns;"
             elif isinstance(value, Pointwise):
-                text = expression(value, self.region.values, self._vector)
-                yield f"const float v{index} = ({text})[0];"
+                yield f"const float v{index} = {self._row_expression(value)};"
+
+    def _row_expression(self, value: Pointwise) -> str:
+        """A number of the row; a mean divides the sum before it is rounded, so that equal elements have no spread."""
+        first = value.args[0]
+        if value.op == "div" and isinstance(self.region.values[first], Reduce):
+            return f"(float)(exact_v{first} / {self._scalar(value.args[1])})"
+        return f"({expression(value, self.region.values, self._vector)})[0]"
 
     def _scalar(self, index: int) -> str:
         value = self.region.values[index]
@@ -156,7 +162,8 @@ class _Function:
         yield from self._column_loops(sweep)
         for index in sweep.folds:
             combine = f"[](double a, double b) {{ return {_COMBINED[self._fold(index).op]}; }}"
-            yield f"const float v{index} = (float)crew.combined(total_v{index}, {combine});"
+            yield f"const double exact_v{index} = crew.combined(total_v{index}, {combine});"
+            yield f"const float v{index} = (float)exact_v{index};"
 
     def _purpose(self, sweep: Sweep) -> str:
         folds = [f"{self._fold(i).op} of v{self._fold(i).arg} is v{i}" for i in sweep.folds]

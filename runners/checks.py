@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 from pydantic import ValidationError
 
-from everforge.errors import UsageError
 from everforge.model.candidate import Candidate, Language
 from everforge.model.check import (
     CheckCandidate,
@@ -33,7 +32,6 @@ from everforge.runners.reference import ReferenceBuilder
 from everforge.runners.static_rules import judge_source
 from everforge.runners.trial import CandidateTrial, IncorrectOutput, Judged, Stopwatch
 from everforge.runners.trial_record import row_of
-from everforge.runners.triton_stand_ins import ARCHITECTURES
 from everforge.runners.worker_handle import WorkerEnded, WorkerTimeout
 
 News = Callable[[str, str], None]
@@ -63,9 +61,7 @@ class Check:
         self._not_checked: list[str] = []
 
     def run(self) -> CheckReport:
-        """Run the checks. Raises UsageError for a wrong task or architecture, HarnessFault for a broken machine."""
-        if self._arch not in ARCHITECTURES:
-            raise UsageError(f"--arch {self._arch}: Triton compiles ahead for {', '.join(ARCHITECTURES)}")
+        """Run the checks. Raises TaskError for a task that cannot be one, HarnessFault for a broken machine."""
         refused = judge_source(self._candidate.source)
         if refused is not None:
             return self._report(CheckFinding(stage=CheckStage.STATIC, verdict=refused.verdict, reason=refused.reason))

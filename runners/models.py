@@ -4,6 +4,7 @@ Runs inside workers (`worker.py`); `frozen` also serves the trusted parent (`ref
 """
 
 import importlib.util
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,8 +53,17 @@ def build_module(
         model = make(*init)
     if not isinstance(model, torch.nn.Module):
         raise NotACandidate("ModelNew must be a torch.nn.Module")
-    model.to(device).load_state_dict(state, strict=True)
+    on_device(model, device).load_state_dict(state, strict=True)
     return frozen(model, mode, trainable)
+
+
+def on_device(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """The module with all it holds on a device.
+
+    One that is there already is left alone: PyTorch cannot move parameters without memory (`forms.py`).
+    """
+    held = itertools.chain(model.parameters(), model.buffers())
+    return model if all(tensor.device.type == device.type for tensor in held) else model.to(device)
 
 
 def frozen(model: torch.nn.Module, mode: Mode, trainable: bool) -> torch.nn.Module:

@@ -194,12 +194,30 @@ def stand_in_queries(name: str) -> Iterator[None]:
         yield
 
 
+def _apply(module: Any, change: Callable[[Any], Any], recurse: bool = True) -> Any:
+    """What `.to()`, `.half()` and `.cuda()` of a module come down to, with new parameters in the place of old ones.
+
+    PyTorch's own swaps parameters in place, which tensors without memory refuse (torch 2.11).
+    """
+    import torch
+
+    for child in module.children() if recurse else ():
+        child._apply(change)
+    for name, parameter in module._parameters.items():
+        if parameter is not None:
+            module._parameters[name] = torch.nn.Parameter(change(parameter.data), parameter.requires_grad)
+    for name, buffer in module._buffers.items():
+        module._buffers[name] = None if buffer is None else change(buffer)
+    return module
+
+
 @contextmanager
 def stand_in_device(name: str) -> Iterator[None]:
     """Tensors made inside have shapes, strides and devices but no memory; torch.cuda answers for `name`.
 
     So a candidate for a GPU runs unchanged where there is none, and weights of gigabytes cost nothing.
     """
+    import torch
     from torch._subclasses import fake_tensor
 
     def address(tensor: Any) -> int:
@@ -210,6 +228,9 @@ def stand_in_device(name: str) -> Iterator[None]:
         stack.enter_context(replaced(fake_tensor.FakeTensor, "data_ptr", address))
         # It allocates on the real device where torch.cuda says there is one.
         stack.enter_context(replaced(fake_tensor, "init_gpu_context", _always(None)))
+        # It would ask torch.cuda, which says yes below, and then have copies select a device.
+        stack.enter_context(replaced(fake_tensor.FakeTensorMode, "avoid_device_init", True))
+        stack.enter_context(replaced(torch.nn.Module, "_apply", _apply))
         stack.enter_context(stand_in_queries(name))
         stack.enter_context(fake_tensor.FakeTensorMode(allow_non_fake_inputs=True))
         yield

@@ -4,6 +4,7 @@ It shares its process with hostile code, so nothing it answers is believed witho
 outputs are compared by the parent, and times are bounded by the parent's clock.
 """
 
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -64,6 +65,7 @@ class WorkerState:
 
     def compile_ahead(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
         """Compile a candidate's Triton kernels as each of the forms launches them, on tensors without memory."""
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # where there is a GPU, it is not for this process
         device = torch.device("cuda")
 
         def run_forward() -> None:

@@ -14,6 +14,9 @@ from everforge.model.evaluation import SCHEMA_VERSION, VariantResult
 from everforge.model.task import TaskSpec
 from everforge.model.verdict import Verdict
 
+# Architectures that kernels can be compiled for without the device (`runners/triton_stand_ins.py`).
+ARCHITECTURES_AHEAD = ("sm_80", "sm_89", "sm_90", "sm_100")
+
 
 class CompileFault(Record):
     """Why a kernel does not compile."""

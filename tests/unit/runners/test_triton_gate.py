@@ -165,6 +165,23 @@ def test_autotuned_kernel_compiles_a_few_of_its_configurations(gate: Callable[..
     assert [kernel.config["BLOCK"] for kernel in report.kernels] == [128, 256][:CONFIGURATIONS_PER_KERNEL]
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param("x = x.t().contiguous()", id="transposed"),
+        pytest.param("x = x.clone().copy_(x)", id="copied"),
+        pytest.param("x = x + nn.Linear(64, 64).half().float().weight", id="module-converted"),
+    ],
+)
+def test_work_on_tensors_before_the_launch_needs_no_device(gate: Callable[..., GateReport], before: str) -> None:
+    chosen = SCALE_KERNEL.replace("BLOCK: tl.constexpr", "BLOCK: tl.constexpr = 128")
+    model = SCALE_MODEL.replace('lambda meta: (triton.cdiv(x.numel(), meta["BLOCK"]),)', "(32,)")
+    report = gate(HEAD + chosen + model.replace("        out =", f"        {before}\n        out ="), (64, 64))
+    assert report.not_checked is None
+    assert [kernel.name for kernel in report.kernels] == ["scale"]
+    assert not torch.cuda.is_initialized()
+
+
 def test_heuristics_choose_the_constant(gate: Callable[..., GateReport]) -> None:
     chosen = "\n@triton.heuristics({'BLOCK': lambda args: triton.next_power_of_2(args['size'])})" + SCALE_KERNEL
     report = gate(HEAD + chosen + SCALE_MODEL, (1000,))

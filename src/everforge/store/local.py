@@ -7,6 +7,7 @@ from everforge.clock import Clock, SystemClock
 from everforge.errors import UsageError
 from everforge.model.base import digest_of
 from everforge.store.mlflow_store import MlflowStore
+from everforge.store.offline import OFFLINE, OfflineStore
 from everforge.store.outbox import OutboxStore
 
 # What MLflow's client takes: a database, or a server.
@@ -21,9 +22,12 @@ def default_tracking_uri(state_dir: Path) -> str:
 def open_store(state_dir: Path, tracking_uri: str | None = None, clock: Clock | None = None) -> OutboxStore:
     """The store behind `tracking_uri` (None: a SQLite database in `state_dir`), its outbox in `state_dir`.
 
+    `offline` keeps everything in the outbox of the SQLite database, for a later run to write there.
     Connects at the first write, and never fails because a server is away. Raises UsageError for a URI or a
     directory that cannot be used.
     """
+    if tracking_uri == OFFLINE:
+        return OutboxStore(OfflineStore(), state_dir / "outbox" / _folder_of(None), clock or SystemClock())
     uri = tracking_uri or default_tracking_uri(state_dir)
     _check(uri)
     return OutboxStore(
@@ -46,5 +50,5 @@ def _check(uri: str) -> None:
     if scheme not in _SCHEMES or "://" not in uri:
         raise UsageError(
             f"tracking URI {uri!r} is none MLflow keeps runs at: give sqlite:///FILE, http(s)://HOST:PORT"
-            " or the URL of a PostgreSQL, MySQL or SQL Server database"
+            ", the URL of a PostgreSQL, MySQL or SQL Server database, or offline"
         )

@@ -41,6 +41,19 @@ def test_writes_wait_apart_for_each_tracking_uri(tmp_path):
     assert open_store(tmp_path, "http://me:secret@127.0.0.1:9").flush() == 1
 
 
+def test_what_was_kept_offline_is_written_once_mlflow_is_there(mlflow_database):
+    state = mlflow_database.parent
+    campaign_id = samples.campaign_spec().campaign_id
+    offline = open_store(state, "offline")
+    offline.open_campaign(samples.campaign_spec())
+    offline.record_trial(samples.trial())
+    assert offline.trials(campaign_id) == (samples.trial(),)
+    assert offline.flush() == 2
+    online = open_store(state)
+    assert online.flush() == 0
+    assert online.trials(campaign_id) == (samples.trial(),)
+
+
 @pytest.mark.parametrize("uri", ["mlruns", "ftp://host/x", "databricks", "http:/host"])
 def test_tracking_uri_of_no_known_kind_is_a_usage_error(tmp_path, uri):
     with pytest.raises(UsageError, match=r"sqlite:///FILE"):

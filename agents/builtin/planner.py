@@ -16,6 +16,7 @@ from everforge.agents.builtin.axes import (
     Resident,
     Source,
     Unfusable,
+    reshaped,
 )
 from everforge.agents.builtin.closing import closed_region, merged_epilogues
 from everforge.agents.builtin.drafts import Draft, Operand
@@ -33,6 +34,7 @@ from everforge.agents.builtin.plan import (
     TorchStep,
 )
 from everforge.agents.builtin.reductions import REDUCTIONS
+from everforge.agents.builtin.staging import STAGED, reduced_dims, stages
 from everforge.agents.builtin.views import VIEWS
 from everforge.model.graph import GraphNode, TaskGraph
 
@@ -153,6 +155,8 @@ class _Planner:
         self._check_dtypes(node)
         if name in ("max", "min") and len(node.outputs) > 1 and any(k == (node.id, 1) for k in self._read()):
             raise Unfusable("asks for the position of the extremum")
+        if name in STAGED and self._in_stages(node, name, position):
+            return
         for attempt in (0, 1):
             before = self.draft.copy()
             try:
@@ -167,6 +171,27 @@ class _Planner:
                 if isinstance(refusal, Unfusable) or attempt:
                     raise Unfusable(str(refusal)) from refusal
                 self._close(position)
+
+    def _in_stages(self, node: GraphNode, name: str, position: int) -> bool:
+        """Fold each row in the open region and the rows in a fresh one, if the reduction spans both."""
+        tensor, *rest = (self._argument(arg) for arg in node.args)
+        if not isinstance(tensor, Resident) or node.kwargs:
+            return False
+        found = stages(self.draft, tensor, reduced_dims(tensor, rest))
+        if found is None:
+            return False
+        whole, first, second = found
+        partial = (node.id, -1)  # no output of the graph has a negative number
+        self.known[partial] = REDUCTIONS[name](Ops(self.draft), whole, first)
+        self.last_use[partial] = position + 1
+        self.draft.fuses.append(f"{name} of each row")
+        self._close(position + 1)  # what this node was the last to read is not stored
+        result = REDUCTIONS[name](Ops(self.draft), self.known[partial], second)
+        if not isinstance(result, Resident):
+            raise Unfusable("reduces a constant")
+        self.known[(node.id, 0)] = reshaped(self.table, result, node.outputs[0].shape)
+        self.draft.fuses.append(name)
+        return True
 
     def _read(self) -> set[Key]:
         """Every output that a `getitem` or a result asks for."""

@@ -257,8 +257,21 @@ def test_row_tail_of_a_product_is_a_kernel_of_its_own() -> None:
     assert isinstance(tail, ir.KernelRegion)
 
 
-def test_reductions_of_different_rows_are_different_kernels() -> None:
-    plan = planned(lambda m, x: m[0](x).mean(dim=(1, 2, 3)), torch.randn(3, 6, 4, 5), parts=(nn.GroupNorm(2, 6),))
+@pytest.mark.parametrize("pool", [torch.mean, torch.sum, torch.amax], ids=["mean", "sum", "amax"])
+@pytest.mark.parametrize("keepdim", [False, True])
+def test_pooled_norm_writes_one_number_for_each_group(pool: Function, keepdim: bool) -> None:
+    def forward(m: nn.ModuleList, x: torch.Tensor) -> torch.Tensor:
+        return pool(m[0](x), dim=(1, 2, 3), keepdim=keepdim) * 2
+
+    first, second = planned(forward, torch.randn(3, 6, 4, 5), parts=(nn.GroupNorm(2, 6),)).steps
+    assert isinstance(first, ir.KernelRegion)
+    assert isinstance(second, ir.KernelRegion)
+    assert [store.per_row for store in first.stores] == [True]
+    assert [size.literal for size in second.domain] == [3, 2]
+
+
+def test_reductions_of_unrelated_rows_are_different_kernels() -> None:
+    plan = planned(lambda m, x: torch.softmax(torch.softmax(x, -1).flatten(1), 1), torch.randn(3, 4, 5))
     assert [type(step) for step in plan.steps] == [ir.KernelRegion, ir.KernelRegion]
 
 
@@ -341,6 +354,7 @@ STEPS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "normalise": lambda x, y: functional.layer_norm(x, (x.shape[-1],)),
     "choose": lambda x, y: torch.where(x > y, x, -y),
     "sort": lambda x, y: torch.sort(x, -1)[0],
+    "share of all": lambda x, y: x / (1 + torch.square(x).sum()),
     "outer sum": lambda x, y: x + y.sum(0),
     "split and join": lambda x, y: torch.sin(x.reshape(x.shape[0], -1, 2)).reshape(x.shape),
     "transpose and back": lambda x, y: torch.exp(-(x.T**2)).T,

@@ -97,7 +97,8 @@ def _stride_order(tensor: torch.Tensor) -> list[int] | None:
     """The dimensions from slowest to fastest for a dense permuted tensor; None for a contiguous one."""
     if tensor.is_contiguous():
         return None
-    order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
+    # Dimensions of size 1 come first: their strides mean nothing and must not tell two equal layouts apart.
+    order = sorted(range(tensor.dim()), key=lambda dim: (tensor.shape[dim] > 1, -tensor.stride(dim)))
     return order if tensor.permute(order).is_contiguous() else None
 
 

@@ -7,7 +7,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everforge.runners.tensors import Block, UnsupportedValue, describe, leaves, map_block, read, size_bytes, write
+from everforge.runners.tensors import (
+    Block,
+    UnsupportedValue,
+    blank,
+    describe,
+    leaves,
+    map_block,
+    read,
+    size_bytes,
+    write,
+)
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
 
@@ -34,6 +44,18 @@ trees = st.recursive(
 def test_tree_survives_the_crossing(tree: object) -> None:
     block, description = Block.sealed(tree)
     assert same(read(description, map_block(block.descriptor, shared=False)), tree)
+
+
+@given(trees)
+def test_blank_tree_has_the_same_description(tree: object) -> None:
+    description, _ = describe(tree)
+    assert describe(blank(description, torch.device("cpu")))[0] == description
+
+
+def test_strides_of_dimensions_of_size_1_are_no_part_of_a_layout() -> None:
+    one, other = torch.empty(1, 2, 3).permute(0, 2, 1), torch.empty(2, 3, 1).permute(2, 1, 0)
+    assert one.stride() != other.stride()
+    assert describe(one) == describe(other)
 
 
 @given(tensors())

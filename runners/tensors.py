@@ -98,7 +98,9 @@ def _stride_order(tensor: torch.Tensor) -> list[int] | None:
     if tensor.is_contiguous():
         return None
     # Dimensions of size 1 come first: their strides mean nothing and must not tell two equal layouts apart.
-    order = sorted(range(tensor.dim()), key=lambda dim: (tensor.shape[dim] > 1, -tensor.stride(dim)))
+    wide = [dim for dim in range(tensor.dim()) if tensor.shape[dim] != 1]
+    single = [dim for dim in range(tensor.dim()) if tensor.shape[dim] == 1]
+    order = single + sorted(wide, key=tensor.stride, reverse=True)
     return order if tensor.permute(order).is_contiguous() else None
 
 

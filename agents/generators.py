@@ -35,10 +35,9 @@ def _build(kind: GeneratorKind, spec: CampaignSpec, api_key_file: Path | None) -
         from everforge.agents.llm.api_key import ApiKeySource
         from everforge.agents.llm.generator import LlmGenerator
 
-        key = ApiKeySource(file=api_key_file)
-        if api_key_file is not None:
-            key.read(provider="", environ={})  # a file that holds no key is said now, not at the first call
-        return LlmGenerator(spec.model, key, SystemClock(), time.sleep)
+        generator = LlmGenerator(spec.model, ApiKeySource(file=api_key_file), SystemClock(), time.sleep)
+        generator.check(spec.budget)
+        return generator
     if kind is GeneratorKind.LLM:
         raise UsageError("generators: llm needs a model; set spec.llm.model in the manifest or pass --model")
     raise UsageError(f"generators: {kind} proposes nothing by itself; use builtin or llm")

@@ -26,7 +26,7 @@ from everforge.runners.nursery import Nursery
 from everforge.runners.reference import ReferenceBuilder, VariantReference
 from everforge.runners.roofline import floor_us
 from everforge.runners.static_rules import judge_source
-from everforge.runners.trace import trace_task
+from everforge.runners.tracing import trace_task
 from everforge.runners.trial import CandidateTrial, Checked, IncorrectOutput, Judged
 from everforge.runners.trial_record import TimedVariant, TrialRecord
 

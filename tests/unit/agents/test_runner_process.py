@@ -38,10 +38,15 @@ def test_keys_and_tokens_never_reach_the_runner() -> None:
         "CUDA_VISIBLE_DEVICES": "0",
         "OPENAI_API_KEY": "k",
         "CUDA_SECRET_TOKEN": "t",
-        "PYTHONPATH": "/elsewhere",
+        "PYTHONPATH": "/checkout/src",
+        "PYTHONSTARTUP": "/elsewhere.py",
         "NVIDIA_API_KEY": "k",
     }
-    assert runner_environment(environment) == {"PATH": "/bin", "CUDA_VISIBLE_DEVICES": "0"}
+    assert runner_environment(environment) == {
+        "PATH": "/bin",
+        "CUDA_VISIBLE_DEVICES": "0",
+        "PYTHONPATH": "/checkout/src",
+    }
 
 
 def test_runner_gets_its_token_on_standard_input_and_a_scrubbed_environment(

@@ -1,4 +1,4 @@
-"""What a traced reference must at least do, in operations and bytes; `runners/trace.py` calls it."""
+"""What a traced reference must at least do, in operations and bytes; `runners/tracing.py` calls it."""
 
 from collections.abc import Iterator, Sequence
 from math import prod

@@ -13,7 +13,7 @@ from torch import fx
 from torch.fx.passes.shape_prop import ShapeProp
 
 from everforge.model.graph import GraphNode, Ref, TaskGraph, TensorMeta, TraceFailure
-from everforge.runners.trace_cost import bytes_of, flops_of
+from everforge.runners.tracing_cost import bytes_of, flops_of
 
 _INLINE_ELEMENTS = 256  # a constant tensor up to this size travels as a list; above it only its shape does
 

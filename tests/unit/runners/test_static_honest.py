@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from everforge.runners.static_rules import judge_source
 
+MODEL = "\nclass ModelNew:\n    pass\n"
+
 HONEST = {
     "pointwise": """
 import torch

@@ -33,7 +33,7 @@ def cpp_space(plan: Plan) -> dict[str, tuple[ParameterValue, ...]]:
         name = region.name
         if any(isinstance(value, Reduce) for value in region.values):
             space[f"{name}_unroll"] = (4, 2, 8, 1)
-            space[f"{name}_keep_from"] = (10, 4, 1000)
+            space[f"{name}_keep_from"] = (4, 10, 1000)
         else:
             space[f"{name}_unroll"] = (2, 1, 4)
             space[f"{name}_chunk"] = (8192, 2048, 32768)
@@ -129,7 +129,7 @@ def _tuning(region: KernelRegion, chosen: Mapping[str, ParameterValue]) -> Tunin
     return Tuning(
         unroll=number("unroll", 4),
         chunk=number("chunk", 8192),
-        keep_from=number("keep_from", 10),
+        keep_from=number("keep_from", 4),
         streams=bool(chosen.get(f"{region.name}_streams", False)),
     )
 

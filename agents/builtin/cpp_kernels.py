@@ -35,7 +35,7 @@ class Tuning:
 
     unroll: int = 4
     chunk: int = 8192
-    keep_from: int = 10
+    keep_from: int = 4
     streams: bool = False
 
 

@@ -18,6 +18,7 @@ test: check
 
 check: venv
 	.venv/bin/ruff check
+	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 

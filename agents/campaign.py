@@ -76,9 +76,7 @@ class Campaign:
             self._store = self._ports.open_store()
             if (settled := self._settled(self._store)) is not None:
                 return settled
-            self._ledger = Ledger(
-                self._spec, self._store, facts, self._ports.clock, since_s, self._ports.listener
-            )
+            self._ledger = Ledger(self._spec, self._store, facts, self._ports.clock, since_s, self._ports.listener)
             return self._loop()
         finally:
             self._session.close()

@@ -19,9 +19,7 @@ GeneratorFactory = Callable[[CampaignSpec, Path | None], Mapping[GeneratorKind, 
 SEED = 0
 
 
-def build_generators(
-    spec: CampaignSpec, api_key_file: Path | None = None
-) -> Mapping[GeneratorKind, Generator]:
+def build_generators(spec: CampaignSpec, api_key_file: Path | None = None) -> Mapping[GeneratorKind, Generator]:
     """The generators of `spec`, by kind. Raises UsageError for one that cannot be built."""
     return {kind: _build(kind, spec, api_key_file) for kind in spec.generators}
 

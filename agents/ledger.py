@@ -37,9 +37,7 @@ class Ledger:
         self._tracking = store.open_campaign(spec)
         trials = store.trials(spec.campaign_id)
         self._overhead = previous.overhead if previous is not None else Spend()
-        self._state = SearchState(
-            spec=spec, trials=trials, forgiven_before=forgiven_before(previous, len(trials))
-        )
+        self._state = SearchState(spec=spec, trials=trials, forgiven_before=forgiven_before(previous, len(trials)))
         listener(CampaignStarted(spec=spec, resumed_trials=len(trials)))
         self.accept(facts)
 
@@ -120,9 +118,7 @@ class Ledger:
             self._notes = (*self._notes, text)
             self._listener(Noted(text=text))
 
-    def save(
-        self, state: CampaignState, champion: Champion | None = None, stop: Stop | None = None
-    ) -> CampaignRecord:
+    def save(self, state: CampaignState, champion: Champion | None = None, stop: Stop | None = None) -> CampaignRecord:
         """Write where the campaign stands."""
         record = campaign_record(
             self._spec,

@@ -39,11 +39,7 @@ _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 def runner_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables a runner may see: toolchain and device, never anything that sounds like a secret."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if _ALLOWED.fullmatch(name) and not _SECRET.search(name)
-    }
+    return {name: value for name, value in environment.items() if _ALLOWED.fullmatch(name) and not _SECRET.search(name)}
 
 
 class LocalRunner(RunnerClient):

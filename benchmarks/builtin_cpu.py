@@ -76,9 +76,7 @@ def built(model: nn.Module, inputs: Sequence[torch.Tensor], parameters: dict[str
     return candidate.eval()
 
 
-def medians_us(
-    calls: Sequence[Callable[..., object]], inputs: Sequence[torch.Tensor], seconds: float
-) -> list[float]:
+def medians_us(calls: Sequence[Callable[..., object]], inputs: Sequence[torch.Tensor], seconds: float) -> list[float]:
     """Median microseconds of each call, timed in turn until `seconds` are over; a large write empties the caches."""
     flush = torch.empty(16 << 20)
     for call in calls:

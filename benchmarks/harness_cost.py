@@ -39,16 +39,24 @@ import torch
 from torch import nn
 
 """
-PYTORCH = HEAD + """class ModelNew(nn.Module):
+PYTORCH = (
+    HEAD
+    + """class ModelNew(nn.Module):
     def forward(self, x):
         e = torch.exp(x - x.amax(1, keepdim=True))
         return e / e.sum(1, keepdim=True)
 """
-WRONG = HEAD + """class ModelNew(nn.Module):
+)
+WRONG = (
+    HEAD
+    + """class ModelNew(nn.Module):
     def forward(self, x):
         return torch.zeros_like(x)
 """
-CPP = HEAD + '''import ctypes
+)
+CPP = (
+    HEAD
+    + '''import ctypes
 from torch.utils.cpp_extension import load_inline
 
 SOURCE = """
@@ -78,7 +86,10 @@ class ModelNew(nn.Module):
         library.softmax(ctypes.c_void_p(x.data_ptr()), ctypes.c_void_p(y.data_ptr()), *sizes)
         return y
 '''
-TRITON = HEAD + """import triton
+)
+TRITON = (
+    HEAD
+    + """import triton
 import triton.language as tl
 
 @triton.jit
@@ -95,6 +106,7 @@ class ModelNew(nn.Module):
         softmax[(x.shape[0],)](x, y, x.shape[1], triton.next_power_of_2(x.shape[1]))
         return y
 """
+)
 KERNELS = {DeviceKind.CPU: ("C++ kernel", CPP), DeviceKind.CUDA: ("Triton kernel", TRITON)}
 VARIANTS = (
     Variant(name="large"),

@@ -46,9 +46,7 @@ class BaselineRunner:
         self._contenders: dict[tuple[str, str], Contender] = {}
         self._ask({"op": "load", "device": device.kind, "tf32": False, "source": None})
 
-    def _ask(
-        self, message: dict[str, Any], descriptors: tuple[int, ...] = (), limit_s: float = 60.0
-    ) -> dict[str, Any]:
+    def _ask(self, message: dict[str, Any], descriptors: tuple[int, ...] = (), limit_s: float = 60.0) -> dict[str, Any]:
         try:
             return self._worker.ask(message, descriptors, deadline_s=time.monotonic() + limit_s)
         except WorkerTimeout as error:
@@ -104,9 +102,7 @@ class BaselineRunner:
         self._contenders[reference.variant.name, name] = contender
         return Baseline(name=name, median_us=contender.median_us)
 
-    def _build(
-        self, reference: VariantReference, slot: str, precision: Precision, compiled: bool
-    ) -> str | None:
+    def _build(self, reference: VariantReference, slot: str, precision: Precision, compiled: bool) -> str | None:
         """Build and run once; the error line if that fails."""
         build = {
             "op": "build",

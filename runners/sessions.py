@@ -155,9 +155,7 @@ class Session:
         if report.fault is not None:
             raise Judged(Verdict.COMPILE_ERROR, fault_line(report.fault, arch), fault_text(report.fault))
 
-    def _examine(
-        self, trial: CandidateTrial, request: RunTrial, record: TrialRecord, news: News
-    ) -> Evaluation:
+    def _examine(self, trial: CandidateTrial, request: RunTrial, record: TrialRecord, news: News) -> Evaluation:
         news("compile", "")
         trial.load()
         checked = []
@@ -183,9 +181,7 @@ class Session:
             return [self._references[variant.name] for variant in wanted if not variant.held_out]
         news("reference", "fresh seeds")
         return [
-            ReferenceBuilder(self._task, variant, self._device).build(
-                self._settings.seeds, self._settings.error_factor
-            )
+            ReferenceBuilder(self._task, variant, self._device).build(self._settings.seeds, self._settings.error_factor)
             for variant in wanted
         ]
 

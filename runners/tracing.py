@@ -33,9 +33,7 @@ def trace_task(
     return TraceFailure(variant=variant, reason="; ".join(reasons))
 
 
-def _exported(
-    model: torch.nn.Module, inputs: tuple[Any, ...], variant: str, init_args: tuple[Any, ...]
-) -> TaskGraph:
+def _exported(model: torch.nn.Module, inputs: tuple[Any, ...], variant: str, init_args: tuple[Any, ...]) -> TaskGraph:
     """The graph torch.export makes: functional, parameters lifted, high-level operations kept."""
     program = torch.export.export(model, inputs, strict=False).run_decompositions({})
     signature = program.graph_signature
@@ -69,9 +67,7 @@ _ORIGINS = {
 }
 
 
-def _symbolic(
-    model: torch.nn.Module, inputs: tuple[Any, ...], variant: str, init_args: tuple[Any, ...]
-) -> TaskGraph:
+def _symbolic(model: torch.nn.Module, inputs: tuple[Any, ...], variant: str, init_args: tuple[Any, ...]) -> TaskGraph:
     """The graph torch.fx makes; calls of modules and methods keep their own names, which no planner fuses."""
     traced = fx.symbolic_trace(model)
     ShapeProp(traced).propagate(*inputs)  # type: ignore[no-untyped-call]

@@ -102,9 +102,7 @@ class CandidateTrial:
             raise Judged(Verdict.CRASH, error.how, self._output()) from error
         except WorkerEnded as error:
             doing = "building" if message["op"] in _BUILDING else "running"
-            raise Judged(
-                Verdict.CRASH, f"its process ended while {doing}: {error.how}", self._output()
-            ) from error
+            raise Judged(Verdict.CRASH, f"its process ended while {doing}: {error.how}", self._output()) from error
         if "failure" in answer:
             raise self._judged(answer["failure"], message["op"] in _BUILDING)
         return answer
@@ -151,9 +149,7 @@ class CandidateTrial:
         )
 
     def _compare(self, reference: VariantReference, case: Case, tolerances: list[Tolerance]) -> Finding:
-        self.ask(
-            {"op": "put", "set": case.name, "inputs": case.inputs.description}, (case.inputs.block.descriptor,)
-        )
+        self.ask({"op": "put", "set": case.name, "inputs": case.inputs.description}, (case.inputs.block.descriptor,))
         block = Block(reference.output_bytes)
         memory = map_block(block.descriptor, shared=True)
         memory.fill_(_POISON)
@@ -187,9 +183,7 @@ class CandidateTrial:
             return
         state = reference.other_state
         slot = reference.variant.name
-        self.ask(
-            {"op": "reload", "slot": slot, "state": state.description}, (state.block.descriptor,)
-        )
+        self.ask({"op": "reload", "slot": slot, "state": state.description}, (state.block.descriptor,))
         try:
             self._compare(reference, reference.other_case, reference.other_tolerances)
         except IncorrectOutput as error:
@@ -239,4 +233,3 @@ class IncorrectOutput(Exception):
             max_error=self.finding.max_error,
             error_ratio=self.finding.error_ratio,
         )
-

@@ -84,9 +84,7 @@ class WorkerState:
         init = to_device(read(message["init"], map_block(descriptors[0], shared=False)), torch.device("cpu"))
         state = read(message["state"], map_block(descriptors[1], shared=False))
         make = self.make["candidate"] if baseline is None else task_class(**baseline["task"])
-        model = build_module(
-            make, init, state, self.device.torch_device, Mode(message["mode"]), message["trainable"]
-        )
+        model = build_module(make, init, state, self.device.torch_device, Mode(message["mode"]), message["trainable"])
         self.contexts[slot] = nullcontext
         self.models[slot] = self.callables[slot] = model
         if baseline is not None:

@@ -37,9 +37,7 @@ class WorkerOutOfMemory(WorkerEnded):
 class Worker:
     """One child process that runs a candidate or a baseline."""
 
-    def __init__(
-        self, channel: Channel, status_end: int, output: Path, pid: int, layers: tuple[str, ...]
-    ) -> None:
+    def __init__(self, channel: Channel, status_end: int, output: Path, pid: int, layers: tuple[str, ...]) -> None:
         self._channel = channel
         self._status_end = status_end
         self._output = output
@@ -48,9 +46,7 @@ class Worker:
         self._how: str | None = None
         self.memory_limit_bytes: int | None = None
 
-    def ask(
-        self, message: dict[str, Any], descriptors: tuple[int, ...] = (), *, deadline_s: float
-    ) -> dict[str, Any]:
+    def ask(self, message: dict[str, Any], descriptors: tuple[int, ...] = (), *, deadline_s: float) -> dict[str, Any]:
         """Send a request and wait for its answer, by the monotonic clock.
 
         Raises WorkerTimeout, WorkerOutOfMemory, or WorkerEnded.

@@ -187,9 +187,7 @@ class _Function:
     def _column_loops(self, sweep: Sweep) -> Iterator[str]:
         """Pieces of a row (so that long sums are folded in double now and then), or outer and inner columns."""
         parts = [f"Floats part_v{i}[{self.tuning.unroll}];" for i in sweep.folds]
-        starts = [
-            f"for (Floats& part : part_v{i}) part = splat({_NEUTRAL[self._fold(i).op]});" for i in sweep.folds
-        ]
+        starts = [f"for (Floats& part : part_v{i}) part = splat({_NEUTRAL[self._fold(i).op]});" for i in sweep.folds]
         ends = [self._folded(i) for i in sweep.folds]
         outer = self.column_axes[:-1]
         if outer:
@@ -212,9 +210,7 @@ class _Function:
             return f"total_v{index} {'+' if op == 'sum' else '*'}= folded_{op}(part_v{index});"
         other = f"folded_{op}(part_v{index})"
         sign = ">" if op == "max" else "<"
-        return (
-            f"if (const float here = {other}; here {sign} total_v{index} || here != here) total_v{index} = here;"
-        )
+        return f"if (const float here = {other}; here {sign} total_v{index} || here != here) total_v{index} = here;"
 
     # the loop body ----------------------------------------------------------------------------------------
 

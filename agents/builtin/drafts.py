@@ -188,9 +188,7 @@ class Draft:
         found = tuple(group for group in fits if group is not None)
         return found if len(found) == len(fits) else None
 
-    def _fitted(
-        self, shape: Sequence[Size], known: Sequence[Group], tensors: Sequence[Tensor]
-    ) -> tuple[Group, ...]:
+    def _fitted(self, shape: Sequence[Size], known: Sequence[Group], tensors: Sequence[Tensor]) -> tuple[Group, ...]:
         """Axes of the domain for every dimension, in order; those not known are taken by their extent."""
         groups: list[Group] = []
         free = list(self.domain())

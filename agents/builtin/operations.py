@@ -179,9 +179,7 @@ def _prelu(ops: Ops, self: Operand, weight: Operand) -> Operand:
     return ops("where", ops("gt", self, 0.0), self, ops("mul", self, weight))
 
 
-def _elu(
-    ops: Ops, self: Operand, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0
-) -> Operand:
+def _elu(ops: Ops, self: Operand, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Operand:
     negative = ops("mul", ops("expm1", ops("mul", self, input_scale)), alpha * scale)
     return ops("where", ops("gt", self, 0.0), ops("mul", self, scale), negative)
 

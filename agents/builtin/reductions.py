@@ -76,9 +76,7 @@ def _centred(ops: Ops, x: Operand, dim: Any) -> Operand:
     return ops("sub", x, _average(ops, x, dim, True))
 
 
-def _variance(
-    ops: Ops, self: Operand, dim: Any = None, correction: Any = 1, keepdim: bool = False
-) -> Operand:
+def _variance(ops: Ops, self: Operand, dim: Any = None, correction: Any = 1, keepdim: bool = False) -> Operand:
     """Mean of squared distances from the mean, in two sweeps: a row stays in cache, and nothing cancels."""
     squares = ops("square", _centred(ops, self, dim))
     return _average(ops, squares, dim, keepdim, 1.0 if correction is None else float(correction))

@@ -20,9 +20,7 @@ _DESCRIPTORS = "from triton.tools.tensor_descriptor import TensorDescriptor\n"
 __all__ = ["emit_triton", "triton_space"]
 
 
-def emit_triton(
-    plan: Plan, graph: TaskGraph, parameters: Mapping[str, ParameterValue], device: DeviceKind
-) -> str:
+def emit_triton(plan: Plan, graph: TaskGraph, parameters: Mapping[str, ParameterValue], device: DeviceKind) -> str:
     """Source of a candidate for `plan` under the chosen `parameters`; what is missing takes its default.
 
     `parameters["precision"]` is the compute precision of matrix products (fp32, tf32, bf16 or fp16), fp32 if absent.

@@ -167,4 +167,3 @@ def functions_used(text: str) -> tuple[str, ...]:
                 wanted.add(name)
                 pending.append(source)
     return tuple(source for name, source in DEVICE_FUNCTIONS.items() if name in wanted)
-

@@ -16,9 +16,7 @@ MIN_REPLY_TOKENS = 512
 _UNLIMITED = 1 << 40
 
 
-def reply_allowance(
-    budget: Budget, spent: Spend, prompt_tokens: int, max_tokens: int, price: Price | None
-) -> int:
+def reply_allowance(budget: Budget, spent: Spend, prompt_tokens: int, max_tokens: int, price: Price | None) -> int:
     """The largest `max_tokens` for the next call that cannot overspend.
 
     Raises BudgetExceeded when not even the shortest useful reply fits.

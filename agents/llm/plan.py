@@ -14,9 +14,7 @@ from everforge.model.verdict import Verdict
 # A model that failed to mend a candidate three times over is going in circles; it starts from the best again.
 REPAIRS_IN_A_ROW = 3
 
-_REPAIRABLE = frozenset(
-    {Verdict.INCORRECT, Verdict.COMPILE_ERROR, Verdict.CRASH, Verdict.TIMEOUT, Verdict.REJECTED}
-)
+_REPAIRABLE = frozenset({Verdict.INCORRECT, Verdict.COMPILE_ERROR, Verdict.CRASH, Verdict.TIMEOUT, Verdict.REJECTED})
 
 
 class Aim(StrEnum):
@@ -53,9 +51,7 @@ def next_move(trials: Iterable[Trial]) -> Move:
 
 def searched(trials: Iterable[Trial]) -> list[Trial]:
     """Trials of the search with a verdict on the candidate, oldest first; a broken machine judged nobody."""
-    return [
-        trial for trial in trials if trial.purpose is Purpose.SEARCH and trial.evaluation.verdict.is_final
-    ]
+    return [trial for trial in trials if trial.purpose is Purpose.SEARCH and trial.evaluation.verdict.is_final]
 
 
 def refuted(trials: Iterable[Trial]) -> frozenset[str]:

@@ -13,9 +13,7 @@ at::Tensor cumulative_sum(const at::Tensor& x) { return x.cumsum(1) }
 TORCH_LIBRARY(everforge_example, library) { library.def("cumulative_sum", &cumulative_sum); }
 """
 
-load_inline(
-    name="cumulative_sum_broken", cpp_sources=SOURCE, is_python_module=False, no_implicit_headers=True
-)
+load_inline(name="cumulative_sum_broken", cpp_sources=SOURCE, is_python_module=False, no_implicit_headers=True)
 
 
 class ModelNew(nn.Module):

@@ -108,9 +108,7 @@ class Device(ABC):
     def _product_rate(self, precision: Precision) -> float:
         size = self.product_size
         # Random data: a matrix product on zeros draws less power and runs faster than real ones.
-        left, right = (
-            torch.randn(size, size, device=self.torch_device).to(TORCH_DTYPES[precision]) for _ in range(2)
-        )
+        left, right = (torch.randn(size, size, device=self.torch_device).to(TORCH_DTYPES[precision]) for _ in range(2))
         with self.compute_in(precision):
             return 2.0 * size**3 / self._best_us(lambda: left @ right) * 1e6
 

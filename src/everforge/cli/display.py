@@ -167,9 +167,7 @@ class LiveDisplay:
                 Text(origin_text(trial), overflow="ellipsis", no_wrap=True),
             )
         if not self._trials:
-            table.add_row(
-                "", Text(f"{self._resumed} recorded earlier" if self._resumed else "none yet", "dim")
-            )
+            table.add_row("", Text(f"{self._resumed} recorded earlier" if self._resumed else "none yet", "dim"))
         return table
 
     def _best_line(self) -> RenderableType:

@@ -15,9 +15,7 @@ from everforge.model.evaluation import VariantResult
 from everforge.model.trial import Trial
 
 
-def print_results(
-    record: CampaignRecord, champion_trial: Trial | None, manifest: Path, console: Console
-) -> None:
+def print_results(record: CampaignRecord, champion_trial: Trial | None, manifest: Path, console: Console) -> None:
     """Write the campaign's results: a table of times, the champion, where everything is, what to run next."""
     measured = {v.name: v for v in champion_trial.evaluation.variants} if champion_trial else {}
     console.print(Text(f"\n{record.name} on {record.device}: {_headline(record)}", style="bold"))
@@ -29,8 +27,10 @@ def print_results(
 
 def times_table(record: CampaignRecord, measured: dict[str, VariantResult]) -> RenderableType:
     """Variants down, baselines and champion across: median times, and the speedup on each variant."""
-    # Held-out variants have no baselines until the champion is measured on them.
-    rows = {name: result.baselines_us for name, result in measured.items()} | record.baselines_us
+    # Where the champion was raced, its speedup is over the times of that race, not those of the session's opening.
+    rows = record.baselines_us | {
+        name: result.baselines_us for name, result in measured.items() if result.baselines_us or result.held_out
+    }
     names = sorted({name for baselines in rows.values() for name in baselines})
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("variant")

@@ -42,9 +42,7 @@ def run(
     model: Annotated[
         str | None, typer.Option(help="LiteLLM model name; adds the llm generator if it is not listed.")
     ] = None,
-    api_base: Annotated[
-        str | None, typer.Option("--api-base", help="URL of an OpenAI-compatible endpoint.")
-    ] = None,
+    api_base: Annotated[str | None, typer.Option("--api-base", help="URL of an OpenAI-compatible endpoint.")] = None,
     api_key_file: Annotated[
         Path | None,
         typer.Option(help="File with the API key; else EVERFORGE_API_KEY or the provider's variable."),

@@ -29,9 +29,7 @@ def task_text(file: ManifestFile) -> str:
         return _from_config_map(file, task.config_map)
     if task.git is not None:
         return _from_git(file, task.git)
-    raise file.error(
-        ("spec", "task", "oci"), "an image is read on a cluster only; use inline, configMap or git here"
-    )
+    raise file.error(("spec", "task", "oci"), "an image is read on a cluster only; use inline, configMap or git here")
 
 
 def place_of_task(file: ManifestFile) -> str:

@@ -66,9 +66,7 @@ class VariantSpec(ApiRecord):
 
     def resolved(self) -> Variant:
         """The variant as runners know it."""
-        return Variant(
-            name=self.name, constants=self.constants, weight=float(self.weight), held_out=self.held_out
-        )
+        return Variant(name=self.name, constants=self.constants, weight=float(self.weight), held_out=self.held_out)
 
 
 class Target(ApiRecord):

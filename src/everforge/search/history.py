@@ -100,9 +100,7 @@ class History:
 
     def champion(self) -> Trial | None:
         """The re-measurement of the best candidate that a re-measurement confirmed as faster."""
-        confirmed = [
-            trial for trial in self.confirmations.values() if trial.evaluation.verdict is Verdict.FASTER
-        ]
+        confirmed = [trial for trial in self.confirmations.values() if trial.evaluation.verdict is Verdict.FASTER]
         return max(confirmed, key=lambda trial: (speedup_of(trial), -trial.number), default=None)
 
     def challenger(self) -> Trial | None:

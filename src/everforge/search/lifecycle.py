@@ -9,9 +9,7 @@ from everforge.model.base import digest_of
 from everforge.model.campaign import CampaignRecord, CampaignSpec, CampaignState, StopReason
 
 _FOLLOWS: dict[CampaignState, frozenset[CampaignState]] = {
-    CampaignState.RUNNING: frozenset(
-        {CampaignState.INTERRUPTED, CampaignState.SUCCEEDED, CampaignState.FAILED}
-    ),
+    CampaignState.RUNNING: frozenset({CampaignState.INTERRUPTED, CampaignState.SUCCEEDED, CampaignState.FAILED}),
     CampaignState.INTERRUPTED: frozenset({CampaignState.RUNNING}),
     CampaignState.SUCCEEDED: frozenset(),
     CampaignState.FAILED: frozenset(),

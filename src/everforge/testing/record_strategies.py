@@ -32,9 +32,7 @@ MAX_ELEMENTS = 3
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: (
-        st.lists(inner, max_size=MAX_ELEMENTS) | st.dictionaries(st.text(), inner, max_size=MAX_ELEMENTS)
-    ),
+    lambda inner: st.lists(inner, max_size=MAX_ELEMENTS) | st.dictionaries(st.text(), inner, max_size=MAX_ELEMENTS),
     max_leaves=6,
 )
 

@@ -42,9 +42,7 @@ class Reference(nn.Module):
         return self.function(self.parts, *inputs)
 
 
-def source_for(
-    model: nn.Module, inputs: tuple[torch.Tensor, ...], parameters: Mapping[str, ParameterValue]
-) -> str:
+def source_for(model: nn.Module, inputs: tuple[torch.Tensor, ...], parameters: Mapping[str, ParameterValue]) -> str:
     graph = trace_task(model.eval(), inputs, "v", [])
     assert isinstance(graph, TaskGraph), graph
     return emit_cpp(plan_graph(graph), graph, parameters)

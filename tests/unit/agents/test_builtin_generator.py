@@ -22,16 +22,12 @@ def context(
     trials: tuple[Trial, ...] = (), device: DeviceKind = DeviceKind.CPU, facts: TaskFacts | None = None
 ) -> SearchContext:
     spec = samples.campaign_spec(device=device)
-    return SearchContext(
-        spec=spec, facts=facts or samples.task_facts(spec.task, device), trials=trials, spent=Spend()
-    )
+    return SearchContext(spec=spec, facts=facts or samples.task_facts(spec.task, device), trials=trials, spent=Spend())
 
 
 def with_graph(graph: TaskGraph | TraceFailure) -> TaskFacts:
     facts = samples.task_facts()
-    return facts.model_copy(
-        update={"variants": tuple(v.model_copy(update={"graph": graph}) for v in facts.variants)}
-    )
+    return facts.model_copy(update={"variants": tuple(v.model_copy(update={"graph": graph}) for v in facts.variants)})
 
 
 def proposed(generator: BuiltinGenerator, asked: SearchContext) -> Candidate:

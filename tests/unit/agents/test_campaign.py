@@ -88,9 +88,7 @@ def spec_of(
     trials: int = 10, target: float | None = None, kinds: tuple[GeneratorKind, ...] = (GeneratorKind.BUILTIN,)
 ) -> CampaignSpec:
     plain = samples.campaign_spec()
-    return plain.model_copy(
-        update={"budget": Budget(trials=trials), "target_speedup": target, "generators": kinds}
-    )
+    return plain.model_copy(update={"budget": Budget(trials=trials), "target_speedup": target, "generators": kinds})
 
 
 def test_champion_reports_the_speedup_of_its_remeasurement(bench: Bench) -> None:
@@ -269,9 +267,7 @@ def unbroken(directory: Path) -> tuple[CampaignRecord, tuple[Trial, ...]]:
 
 
 @pytest.mark.parametrize("boundary", range(5))
-def test_campaign_killed_before_any_trial_ends_with_the_unbroken_record(
-    tmp_path: Path, boundary: int
-) -> None:
+def test_campaign_killed_before_any_trial_ends_with_the_unbroken_record(tmp_path: Path, boundary: int) -> None:
     whole, whole_trials = unbroken(tmp_path / "champions")
     bench = Bench(tmp_path / "champions")
     spec = spec_of(trials=3)

@@ -136,7 +136,8 @@ def test_what_candidates_print_is_fenced_shortened_and_without_control_character
     assert "last line\n````" in prompt
 
 
-TRACEBACK = """\
+TRACEBACK = (
+    """\
 Traceback (most recent call last):
   File "/opt/venv/lib/python3.11/site-packages/torch/utils/cpp_extension.py", line 2774, in _run_ninja_build
     subprocess.run(
@@ -147,7 +148,9 @@ Traceback (most recent call last):
 RuntimeError: Error building extension 'lse'
 /tmp/everforge-1/extensions/lse/main.cpp:5:50: error: 'int64' has not been declared
     5 | void lse(int64 rows) { rows = a / b / c; }
-c++ -MMD """ + "-isystem /opt/include " * 40
+c++ -MMD """
+    + "-isystem /opt/include " * 40
+)
 
 
 def test_diagnostics_keep_the_error_and_lose_library_frames_paths_and_command_lines() -> None:

@@ -122,9 +122,7 @@ def test_source_beyond_latin_1_arrives_unchanged(server: RunnerStandIn, client: 
     assert RunTrial.model_validate_json(server.seen[0][1]).candidate == candidate
 
 
-def test_session_and_environment_are_read_from_the_outcome(
-    server: RunnerStandIn, client: RunnerClient
-) -> None:
+def test_session_and_environment_are_read_from_the_outcome(server: RunnerStandIn, client: RunnerClient) -> None:
     server.says(Outcome(session=OPENED))
     assert client.open_session(OPEN, silent) == OPENED
     server.says(Outcome(environment=samples.environment()))
@@ -137,9 +135,7 @@ def test_closing_a_session_needs_no_outcome(server: RunnerStandIn, client: Runne
     assert server.seen == [("DELETE /v1/sessions/s1", b"")]
 
 
-@pytest.mark.parametrize(
-    ("kind", "error"), [("usage", TaskError), ("device", DeviceFault), ("harness", HarnessFault)]
-)
+@pytest.mark.parametrize(("kind", "error"), [("usage", TaskError), ("device", DeviceFault), ("harness", HarnessFault)])
 def test_failure_raises_the_error_of_its_kind(
     server: RunnerStandIn, client: RunnerClient, kind: str, error: type[Exception]
 ) -> None:

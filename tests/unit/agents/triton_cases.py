@@ -251,6 +251,7 @@ def _error(output: torch.Tensor, expected: torch.Tensor) -> float:
 
 def compiled(name: str, folder: Path) -> dict[str, Any]:
     """The gate's report on a candidate for sm_90."""
+
     def run_forward() -> Any:
         with torch.device("cuda"), torch.no_grad():
             model = candidate(folder / f"{name}.py").ModelNew()

@@ -303,12 +303,8 @@ def test_no_text_whatever_ends_in_another_error(manifest: Path, text: str) -> No
     st.sampled_from(["[]", "{}", "1", "null", "a", "[{}]", "[[1]]", "{a: 1}", "2001-01-01", ".nan", "-1"]),
     st.data(),
 )
-def test_wrong_value_of_any_field_is_a_manifest_error(
-    manifest: Path, value: str, data: st.DataObject
-) -> None:
-    field = data.draw(
-        st.sampled_from(["task", "targets", "variants", "budget", "llm", "retention", "metadata"])
-    )
+def test_wrong_value_of_any_field_is_a_manifest_error(manifest: Path, value: str, data: st.DataObject) -> None:
+    field = data.draw(st.sampled_from(["task", "targets", "variants", "budget", "llm", "retention", "metadata"]))
     spec = {"task": INLINE, "targets": TAIL} | {field: f"  {field}: {value}\n"}
     manifest.write_text(HEAD + "".join(spec.values()))
     said = said_of(manifest)

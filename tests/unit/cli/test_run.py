@@ -87,9 +87,7 @@ BAD_MANIFESTS = {
 
 
 @pytest.mark.parametrize(("text", "message"), BAD_MANIFESTS.values(), ids=list(BAD_MANIFESTS))
-def test_bad_manifest_ends_with_one_message_and_leaves_nothing(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_bad_manifest_ends_with_one_message_and_leaves_nothing(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "kernel.yaml").write_text(text)
     done = everforge(tmp_path, "kernel.yaml")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
@@ -189,9 +187,7 @@ def printed(record: CampaignRecord, champion_trial: Trial | None) -> str:
 def test_results_show_baselines_champion_both_ratios_and_what_to_do_next() -> None:
     spec = samples.campaign_spec()
     search, champion_trial = samples.trial(0, spec), samples.trial(1, spec, purpose=Purpose.CHAMPION)
-    champion = samples.champion(champion_trial).model_copy(
-        update={"source_path": "/state/champions/s-cpu.py"}
-    )
+    champion = samples.champion(champion_trial).model_copy(update={"source_path": "/state/champions/s-cpu.py"})
     record = samples.campaign_record(spec, CampaignState.SUCCEEDED, (search,), champion).model_copy(
         update={"tracking_uri": "sqlite:////state/mlflow.db", "run_id": "abc", "experiment_id": "1"}
     )

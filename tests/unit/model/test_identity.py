@@ -34,9 +34,7 @@ def test_pinned_identities_have_not_moved() -> None:
     assert TASK.digest == "sha256:c03663ea32124b0eec1a37379e9cbafb4bdc09ad857561ee763dd40ebf917346"
     assert CAMPAIGN.campaign_id == "890b3d0d4af9740d"
     assert candidate.digest == "sha256:8369080354365b49c3cbedbbdaed878276d72cca646ac442552c2217e95cddd7"
-    assert (
-        trial_id_of(CAMPAIGN.campaign_id, 3, Purpose.CHAMPION, candidate.digest) == "29f5a523939ae6c3b50f7fb4"
-    )
+    assert trial_id_of(CAMPAIGN.campaign_id, 3, Purpose.CHAMPION, candidate.digest) == "29f5a523939ae6c3b50f7fb4"
 
 
 def test_digest_is_the_hash_of_the_text_itself() -> None:

@@ -161,9 +161,7 @@ def test_variant_reaches_the_runner_with_its_constants_and_weight() -> None:
 
 def test_constant_keeps_its_type() -> None:
     constants = {"flag": True, "count": 1, "scale": 1.0, "name": "1"}
-    manifest = KernelOptimization.model_validate(
-        with_change("spec.variants", [{"name": "a", "constants": constants}])
-    )
+    manifest = KernelOptimization.model_validate(with_change("spec.variants", [{"name": "a", "constants": constants}]))
     kept = manifest.spec.variants[0].constants
     assert {name: type(value) for name, value in kept.items()} == {
         "flag": bool,

@@ -33,4 +33,3 @@ def environment(nursery: Nursery) -> Environment:
 def peaks() -> Peaks:
     """Round numbers: what the ceilings really are is the device's own test."""
     return Peaks(bandwidth_bytes_per_s=1e10, flops_per_s={Precision.FP32: 1e11})
-

@@ -102,9 +102,7 @@ def test_tolerance_has_a_floor() -> None:
 
 def test_difference_of_form_is_said_in_words() -> None:
     one, _ = describe(torch.ones(2, 3))
-    assert form_difference(describe(torch.ones(3, 2))[0], one) == (
-        "output has shape [3, 2], the reference has [2, 3]"
-    )
+    assert form_difference(describe(torch.ones(3, 2))[0], one) == ("output has shape [3, 2], the reference has [2, 3]")
     assert "dtype float64" in form_difference(describe(torch.ones(2, 3).double())[0], one)
     assert form_difference(describe((torch.ones(2),))[0], one) == (
         "returns a tuple of 1, the reference returns one tensor"

@@ -13,6 +13,7 @@ from everforge.runners.worker_handle import Worker, WorkerEnded, WorkerOutOfMemo
 
 LIMITS = Limits(cpu_seconds=20, address_bytes=None, file_bytes=1 << 20, processes=64)
 
+
 def load(worker: Worker, body: str, timeout_s: float = 20.0) -> dict[str, Any]:
     """Import a candidate whose module-level code is `body`."""
     source = f"{body}\nclass ModelNew:\n    pass\n"
@@ -126,9 +127,7 @@ def test_network_is_out_of_reach(nursery: Nursery) -> None:
 def test_other_processes_are_out_of_sight(nursery: Nursery) -> None:
     if not {"pids", "files"} <= set(nursery.layers):
         pytest.skip("this machine allows no pid and mount namespace")
-    seen = traceback_of(
-        nursery, "import os\nraise ValueError([int(p) for p in os.listdir('/proc') if p.isdigit()])"
-    )
+    seen = traceback_of(nursery, "import os\nraise ValueError([int(p) for p in os.listdir('/proc') if p.isdigit()])")
     assert str(os.getpid()) not in seen
     assert "[1, 2]" in seen
 

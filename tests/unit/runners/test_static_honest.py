@@ -396,6 +396,7 @@ from torch.utils.dlpack import from_dlpack
     + MODEL,
 }
 
+
 # What is refused, and the rule that refuses it; the line that breaks it ends in `#!`.
 @pytest.mark.parametrize("source", HONEST.values(), ids=HONEST.keys())
 def test_honest_candidate_passes(source: str) -> None:

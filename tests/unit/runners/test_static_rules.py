@@ -15,6 +15,7 @@ from everforge.runners.static_rules import (
 
 MODEL = "\nclass ModelNew:\n    pass\n"
 
+
 @pytest.mark.parametrize(
     ("source", "line", "says"),
     [

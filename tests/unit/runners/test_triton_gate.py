@@ -386,9 +386,7 @@ INTERPRET = """
         pytest.param({}, "import triton.language", id="entered-after-import"),
     ],
 )
-def test_interpreted_softmax_gives_the_right_values(
-    tmp_path: Path, environment: dict[str, str], first: str
-) -> None:
+def test_interpreted_softmax_gives_the_right_values(tmp_path: Path, environment: dict[str, str], first: str) -> None:
     (tmp_path / "candidate.py").write_text(HEAD + SOFTMAX)
     script = textwrap.dedent(INTERPRET).format(first=first)
     run = subprocess.run(
@@ -400,5 +398,3 @@ def test_interpreted_softmax_gives_the_right_values(
         timeout=120,
     )
     assert run.returncode == 0, run.stderr
-
-

@@ -217,9 +217,7 @@ def after(state: SearchState, outcome: Outcome) -> SearchState:
     if isinstance(step, Propose):
         judged = state.history.judged
         if repeats and judged:
-            return with_trial(
-                state, next(iter(judged.values())).model_copy(update={"number": number}), free=True
-            )
+            return with_trial(state, next(iter(judged.values())).model_copy(update={"number": number}), free=True)
         candidate = samples.candidate(str(number), generator=step.generator)
     else:
         candidate = step.trial.candidate
@@ -276,9 +274,7 @@ def test_campaign_that_stopped_leaves_no_better_trial_unconfirmed_unless_it_says
 
 
 @given(SPECS, OUTCOMES)
-def test_no_candidate_with_a_verdict_is_evaluated_again(
-    spec: CampaignSpec, outcomes: Sequence[Outcome]
-) -> None:
+def test_no_candidate_with_a_verdict_is_evaluated_again(spec: CampaignSpec, outcomes: Sequence[Outcome]) -> None:
     history = course(spec, outcomes).history
     for purpose in Purpose:
         judged = [

@@ -37,7 +37,8 @@ class Contender:
         """
         count = iterations + 1
         message = {"op": "time", "slot": self.slot, "sets": self.sets, "iterations": count, "turn": self.calls}
-        answer = self.worker.ask(message, deadline_s=deadline_s)
+        with self.worker.precedence():
+            answer = self.worker.ask(message, deadline_s=deadline_s)
         self.calls += count
         if "failure" in answer:
             raise TurnFailed(answer["failure"])

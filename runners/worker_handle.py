@@ -1,9 +1,12 @@
 """The parent's handle on one worker: ask with a deadline, learn how it ended, end it. Made by `nursery.py`."""
 
+import contextlib
 import os
 import select
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,18 +80,41 @@ class Worker:
         raise WorkerOutOfMemory(f"took more than {self.memory_limit_bytes >> 20} MiB of memory")
 
     def _resident_bytes(self) -> int:
-        """Resident memory of the jail's init and its descendants, shared inputs included."""
-        total, pending = 0, [self._pid]
+        """Resident memory of the worker and its descendants, shared inputs included."""
+        total = 0
+        for pid in self._processes():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return total
+
+    def _processes(self) -> list[int]:
+        """The worker and its descendants, without the jail's init."""
+        found, pending = [], [self._pid]
         while pending:
             pid = pending.pop()
-            try:
-                pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-                children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            except (OSError, IndexError, ValueError):
-                continue
-            total += pages * os.sysconf("SC_PAGE_SIZE") if pid != self._pid else 0
-            pending.extend(int(child) for child in children)
-        return total
+            with contextlib.suppress(OSError, ValueError):
+                pending.extend(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+            found.append(pid)
+        return found[1:]
+
+    @contextmanager
+    def precedence(self) -> Iterator[None]:
+        """Have the scheduler prefer the worker's threads to ordinary processes, where that is allowed.
+
+        On two cores beside one busy process, a kernel of 0.2 ms on two threads took 8 to 16 ms without and
+        0.2 ms with it: threads that wait for each other each waited for a turn of 4 ms or more.
+        """
+        self._schedule(os.SCHED_RR, 1)
+        try:
+            yield
+        finally:
+            self._schedule(os.SCHED_OTHER, 0)
+
+    def _schedule(self, policy: int, priority: int) -> None:
+        for pid in self._processes():
+            with contextlib.suppress(OSError):
+                for thread in os.listdir(f"/proc/{pid}/task"):
+                    os.sched_setscheduler(int(thread), policy, os.sched_param(priority))
 
     def how_it_ended(self) -> str:
         """`exit code 0`, `SIGSEGV`, …: as its init reported it."""

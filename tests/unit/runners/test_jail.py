@@ -170,3 +170,16 @@ def test_many_workers_leave_nothing_behind(nursery: Nursery) -> None:
             load(worker, "")
             directory = worker._output.parent
         assert not directory.exists()
+
+
+def test_precedence_lasts_as_long_as_a_turn(nursery: Nursery) -> None:
+    def policies(worker: Worker) -> set[int]:
+        return {os.sched_getscheduler(pid) for pid in worker._processes()}
+
+    with nursery.worker(LIMITS) as worker:
+        load(worker, "")
+        assert policies(worker) == {os.SCHED_OTHER}
+        with worker.precedence():
+            if os.geteuid() == 0:
+                assert policies(worker) <= {os.SCHED_RR}
+        assert policies(worker) == {os.SCHED_OTHER}

@@ -1,6 +1,7 @@
 """Contenders take turns until the interval is tight, and the interval comes from paired rounds."""
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -14,6 +15,9 @@ class Clockwork:
 
     def __init__(self, log: list[str], name: str, call_us: float) -> None:
         self.log, self.name, self.call_us = log, name, call_us
+
+    def precedence(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def ask(self, message: dict[str, Any], *, deadline_s: float) -> dict[str, Any]:
         self.log.append(self.name)

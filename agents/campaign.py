@@ -26,6 +26,7 @@ from everforge.search.events import (
     CampaignEnded,
     CampaignStarted,
     Listener,
+    ModelReplied,
     StageChanged,
     ignore,
 )
@@ -132,6 +133,8 @@ class Campaign:
         if proposal is None:
             self._run_dry(kind, StopReason.EXHAUSTED, "nothing more to propose")
             return
+        if proposal.conversation is not None:
+            self._ports.listener(ModelReplied(conversation=proposal.conversation))
         if proposal.note:
             self._ledger.note(f"{kind}: {proposal.note}")
         history = self._ledger.state.history

@@ -9,25 +9,30 @@ from pathlib import Path
 
 from everforge.agents.campaign import Campaign, Ports
 from everforge.agents.generators import GeneratorFactory, build_generators
+from everforge.agents.metering import Meter, metered
 from everforge.agents.runner_process import start_local_runner
 from everforge.agents.runner_supply import RunnerSupply
 from everforge.agents.stop_signal import StopSignal
 from everforge.clock import SystemClock
 from everforge.model.campaign import CampaignRecord, CampaignSpec
 from everforge.model.session import EvaluationSettings
-from everforge.search.events import Listener, ignore
+from everforge.search.events import Listener, all_of, ignore
 from everforge.store.base import Store
 from everforge.store.local import open_store
 
 
 @dataclass(frozen=True)
 class Workstation:
-    """Where one machine keeps what it measures. Nothing is created before a runner accepts a task."""
+    """Where one machine keeps what it measures, and who counts it; None counts nothing.
+
+    Nothing is created before a runner accepts a task.
+    """
 
     state_dir: Path
     tracking_uri: str | None = None
     api_key_file: Path | None = None
     generators_of: GeneratorFactory = build_generators
+    meter: Meter | None = None
 
     @property
     def champions_dir(self) -> Path:
@@ -40,7 +45,7 @@ class Workstation:
 
         Raises UsageError for a tracking URI or a directory that cannot be used.
         """
-        return open_store(self.state_dir, self.tracking_uri)
+        return open_store(self.state_dir, self.tracking_uri, watch=self.meter)
 
     def run_campaign(
         self,
@@ -59,7 +64,7 @@ class Workstation:
             clock=SystemClock(),
             champions_dir=self.champions_dir,
             may_resume=self.state_dir.exists(),
-            listener=listener,
+            listener=listener if self.meter is None else all_of(listener, metered(self.meter)),
             stop=stop or StopSignal(),
         )
         return Campaign(spec, ports, settings).run()

@@ -1,4 +1,4 @@
-"""Writes the reference of every JSON that Everforge prints or reads, from the model that makes it.
+"""Writes the reference of every JSON that Everforge prints or reads, and of its metrics, from what makes them.
 
     python docs/generate.py           write docs/reference/*.md and schemas/*.json
     python docs/generate.py --check   write nothing; end with 1 and name the files that are out of date
@@ -20,6 +20,7 @@ from everforge.model.campaign import CampaignRecord
 from everforge.model.evaluation import Evaluation
 from everforge.model.manifest import KernelOptimization
 from everforge.model.suite import SuiteReport
+from everforge.telemetry.metrics import STAGE_BUCKETS_S, TABLE
 
 ROOT = Path(__file__).resolve().parents[1]
 Schema = Mapping[str, Any]
@@ -81,7 +82,27 @@ def rendered() -> dict[Path, str]:
         schema = page.schema()
         files[ROOT / "schemas" / f"{page.name}.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         files[ROOT / "docs" / "reference" / f"{page.name}.md"] = "\n".join(page_lines(page, schema)) + "\n"
+    files[ROOT / "docs" / "reference" / "metrics.md"] = "\n".join(metrics_lines()) + "\n"
     return files
+
+
+def metrics_lines() -> Iterator[str]:
+    """The page of Prometheus metrics in Markdown."""
+    yield "<!-- Written by docs/generate.py from everforge.telemetry.metrics; edit TABLE there instead. -->"
+    yield "# The metrics"
+    yield ""
+    yield (
+        "What `everforge run` and `everforge suite` serve at `http://127.0.0.1:N/metrics` while they work, "
+        "with `--metrics-port N`. A counter starts at 0 in every process."
+    )
+    yield ""
+    yield "| name | type | labels | meaning |"
+    yield "|---|---|---|---|"
+    for metric in TABLE:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        yield f"| `{metric.name}` | {metric.type.value} | {labels} | {one_line(metric.help)} |"
+    yield ""
+    yield f"Histograms count up to {', '.join(f'{bound:g}' for bound in STAGE_BUCKETS_S)} s."
 
 
 def page_lines(page: Page, schema: Schema) -> Iterator[str]:

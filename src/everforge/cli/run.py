@@ -15,6 +15,7 @@ from everforge.agents.workstation import Workstation, local_supply
 from everforge.cli.campaign_plan import Overrides, planned_campaigns
 from everforge.cli.display import campaign_shown
 from everforge.cli.manifest_file import read_manifest
+from everforge.cli.metrics_port import MetricsPort, metering_at
 from everforge.cli.results import print_results
 from everforge.cli.task_file import at_path
 from everforge.cli.task_source import place_of_task
@@ -54,6 +55,7 @@ def run(
     state_dir: Annotated[
         Path, typer.Option(help="Where trials and champions are kept; another one starts over.")
     ] = Path(".everforge"),
+    metrics_port: MetricsPort = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the record as one JSON object on stdout, news on stderr.")
     ] = False,
@@ -73,10 +75,11 @@ def run(
     )
     file = read_manifest(manifest)
     specs = planned_campaigns(file, overrides)
-    station = Workstation(state_dir, tracking_uri, api_key_file)
     console = Console(stderr=as_json, highlight=False)
     try:
-        code = _run_all(specs, station, console, manifest, as_json)
+        with metering_at(metrics_port) as meter:
+            station = Workstation(state_dir, tracking_uri, api_key_file, meter=meter)
+            code = _run_all(specs, station, console, manifest, as_json)
     except TaskError as error:
         raise TaskError(at_path(str(error), specs[0].task, Path(place_of_task(file)))) from None
     raise typer.Exit(code)

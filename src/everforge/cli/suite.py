@@ -13,6 +13,7 @@ from everforge.agents.stop_signal import StopSignal
 from everforge.agents.workstation import Workstation, local_supply
 from everforge.cli.display import campaign_shown
 from everforge.cli.evaluate import names_in
+from everforge.cli.metrics_port import MetricsPort, metering_at
 from everforge.cli.run import INTERRUPTED
 from everforge.cli.suite_plan import PlannedTask, planned_tasks
 from everforge.cli.suite_report import failure_lines, suite_table, summary_lines
@@ -26,7 +27,7 @@ from everforge.model.precision import Precision
 from everforge.model.suite import SuiteReport, TaskStatus
 from everforge.model.task import Mode
 from everforge.model.verdict import ExitCode
-from everforge.search.events import Event, Listener
+from everforge.search.events import Listener, all_of
 
 # A built-in campaign on one task was seen to run dry before its 20th trial.
 DEFAULT_TRIALS = 20
@@ -51,6 +52,7 @@ def suite(
     model: Annotated[str | None, typer.Option(help="LiteLLM model name for the llm generator.")] = None,
     api_base: Annotated[str | None, typer.Option(help="Base URL of an OpenAI-compatible endpoint.")] = None,
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow; a SQLite file in --out by default.")] = None,
+    metrics_port: MetricsPort = None,
 ) -> None:
     """Search a faster kernel for every task of a directory; the same command again goes on where it stopped.
 
@@ -65,8 +67,9 @@ def suite(
         model=None if model is None else ModelSettings(model=model, api_base=api_base),
     )
     tasks = planned_tasks(directory, names_in(only))
-    workstation = Workstation(state_dir=out, tracking_uri=tracking_uri)
-    raise typer.Exit(_run(request, tasks, workstation))
+    with metering_at(metrics_port) as meter:
+        code = _run(request, tasks, Workstation(state_dir=out, tracking_uri=tracking_uri, meter=meter))
+    raise typer.Exit(code)
 
 
 def generators_in(listed: str | None, model: str | None) -> tuple[GeneratorKind, ...]:
@@ -100,12 +103,7 @@ def _run(request: SuiteRequest, tasks: Sequence[PlannedTask], workstation: Works
 def _ports(workstation: Workstation, supply: RunnerSupply, stop: StopSignal, news: Console) -> SuitePorts:
     def run_campaign(spec: CampaignSpec, listener: Listener) -> CampaignRecord:
         with campaign_shown(spec, news) as show:
-
-            def both(event: Event) -> None:
-                listener(event)
-                show(event)
-
-            return workstation.run_campaign(spec, supply, listener=both, stop=stop)
+            return workstation.run_campaign(spec, supply, listener=all_of(listener, show), stop=stop)
 
     return SuitePorts(run_campaign, supply.discard, partial(news.print, markup=False, soft_wrap=True))
 

@@ -6,7 +6,7 @@ from everforge.model.base import Record
 from everforge.model.budget import Spend
 from everforge.model.campaign import CampaignRecord, CampaignSpec
 from everforge.model.session import TaskFacts
-from everforge.model.trial import Trial
+from everforge.model.trial import Conversation, Trial
 
 
 class CampaignStarted(Record):
@@ -27,6 +27,12 @@ class StageChanged(Record):
 
     stage: str
     detail: str = ""
+
+
+class ModelReplied(Record):
+    """A model was asked for a candidate and answered; what the conversation cost is spent, whatever comes of it."""
+
+    conversation: Conversation
 
 
 class TrialFinished(Record):
@@ -50,9 +56,19 @@ class CampaignEnded(Record):
     champion_trial: Trial | None = None
 
 
-Event = CampaignStarted | TaskAccepted | StageChanged | TrialFinished | Noted | CampaignEnded
+Event = CampaignStarted | TaskAccepted | StageChanged | ModelReplied | TrialFinished | Noted | CampaignEnded
 Listener = Callable[[Event], None]
 
 
 def ignore(_event: Event) -> None:
     """A listener for callers that show nothing."""
+
+
+def all_of(*listeners: Listener) -> Listener:
+    """A listener that tells several, in their order."""
+
+    def tell(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return tell

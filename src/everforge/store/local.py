@@ -8,7 +8,7 @@ from everforge.errors import UsageError
 from everforge.model.base import digest_of
 from everforge.store.mlflow_store import MlflowStore
 from everforge.store.offline import OFFLINE, OfflineStore
-from everforge.store.outbox import OutboxStore
+from everforge.store.outbox import OutboxStore, OutboxWatch
 
 # What MLflow's client takes: a database, or a server.
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
@@ -19,7 +19,12 @@ def default_tracking_uri(state_dir: Path) -> str:
     return f"sqlite:///{state_dir.resolve() / 'mlflow.db'}"
 
 
-def open_store(state_dir: Path, tracking_uri: str | None = None, clock: Clock | None = None) -> OutboxStore:
+def open_store(
+    state_dir: Path,
+    tracking_uri: str | None = None,
+    clock: Clock | None = None,
+    watch: OutboxWatch | None = None,
+) -> OutboxStore:
     """The store behind `tracking_uri` (None: a SQLite database in `state_dir`), its outbox in `state_dir`.
 
     `offline` keeps everything in the outbox of the SQLite database, for a later run to write there.
@@ -27,7 +32,8 @@ def open_store(state_dir: Path, tracking_uri: str | None = None, clock: Clock | 
     directory that cannot be used.
     """
     if tracking_uri == OFFLINE:
-        return OutboxStore(OfflineStore(), state_dir / "outbox" / _folder_of(None), clock or SystemClock())
+        outbox = state_dir / "outbox" / _folder_of(None)
+        return OutboxStore(OfflineStore(), outbox, clock or SystemClock(), watch=watch)
     uri = tracking_uri or default_tracking_uri(state_dir)
     _check(uri)
     return OutboxStore(
@@ -35,6 +41,7 @@ def open_store(state_dir: Path, tracking_uri: str | None = None, clock: Clock | 
         state_dir / "outbox" / _folder_of(tracking_uri),
         clock or SystemClock(),
         tracking_uri=uri,
+        watch=watch,
     )
 
 

@@ -7,6 +7,7 @@ behind takes a repeated write as one, so a crash between its acceptance and our 
 
 import logging
 from pathlib import Path
+from typing import Protocol
 
 from everforge.clock import Clock
 from everforge.errors import StoreRefused, StoreUnavailable
@@ -24,6 +25,16 @@ LONGEST_DELAY_S = 60.0
 _log = logging.getLogger(__name__)
 
 
+class OutboxWatch(Protocol):
+    """Told how the outbox fares; metrics are one."""
+
+    def outbox_waits(self, writes: int) -> None:
+        """So many writes wait now."""
+
+    def store_write_failed(self) -> None:
+        """The store behind did not take a write that was tried."""
+
+
 class OutboxStore:
     """Wraps a store with a durable journal. Not safe between threads; one process per directory.
 
@@ -31,8 +42,16 @@ class OutboxStore:
     Raises UsageError if the directory cannot be used or another process uses it.
     """
 
-    def __init__(self, inner: Store, directory: Path, clock: Clock, tracking_uri: str | None = None) -> None:
+    def __init__(
+        self,
+        inner: Store,
+        directory: Path,
+        clock: Clock,
+        tracking_uri: str | None = None,
+        watch: OutboxWatch | None = None,
+    ) -> None:
         self._inner = inner
+        self._watch = watch
         self._journal = Journal(directory)
         self._clock = clock
         self._tracking: dict[str, Tracking] = {}
@@ -40,6 +59,7 @@ class OutboxStore:
         self._registered: dict[str, Champion] = {}
         self._delay_s = FIRST_DELAY_S
         self._next_attempt_s: float | None = None
+        self._tell_depth()
 
     def open_campaign(self, spec: CampaignSpec) -> Tracking:
         """Make the campaign known; without ids when the store behind is away."""
@@ -82,12 +102,22 @@ class OutboxStore:
     def flush(self) -> int:
         """Try now to write what waits, whatever the delay; returns how many writes still wait."""
         self._replay()
+        self._tell_depth()
         return self._journal.waiting()
 
     def _write(self, write: Write) -> None:
         self._journal.append(write)
         if self._is_due():
             self._replay()
+        self._tell_depth()
+
+    def _tell_depth(self) -> None:
+        if self._watch is not None:
+            self._watch.outbox_waits(self._journal.waiting())
+
+    def _tell_failure(self) -> None:
+        if self._watch is not None:
+            self._watch.store_write_failed()
 
     def _replay(self) -> None:
         """Hand on the pending writes in order until the store is away; a refusal holds up one campaign."""
@@ -99,9 +129,11 @@ class OutboxStore:
                 self._deliver(write)
             except StoreRefused as refusal:
                 _log.warning("campaign %s waits in the outbox: %s", write.campaign_id, refusal)
+                self._tell_failure()
                 refused.add(write.campaign_id)
             except StoreUnavailable as absence:
                 self._postpone(absence)
+                self._tell_failure()
                 return
             else:
                 self._journal.settle(path, write)

@@ -1,17 +1,24 @@
-"""The Prometheus metrics of a campaign, each named once, in `TABLE`; dashboards and alerts are checked against it.
+"""The Prometheus metrics of a campaign, each named once, in `TABLE`; `docs/reference/metrics.md` is made from it.
 
-The campaign loop counts through `CampaignMetrics`; whoever serves /metrics owns the registry. Labels have few
-values: never a trial, a candidate or a message, which would make a time series each.
+`CampaignMetrics` is the `Meter` that `agents/metering.py` and the outbox report to; `metrics_served` answers
+/metrics with it. Labels have few values: never a trial, a candidate or a message, which would make a time series
+each. The one file that imports prometheus_client.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from everforge.errors import UsageError
+from everforge.model.device import DeviceKind
 from everforge.model.trial import Conversation, Trial
 
 PREFIX = "everforge_"
+# A scrape comes from this machine or through a tunnel: nothing else of a workstation is opened to a network.
+ADDRESS = "127.0.0.1"
 # A Triton kernel is verified in 0.1 s, a C++ one compiles for 30 s, and the default timeout of a trial is 120 s.
 STAGE_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
@@ -35,8 +42,12 @@ class Metric:
 
 
 TRIALS = Metric("everforge_trials_total", Type.COUNTER, "Finished trials", ("verdict", "device", "generator"))
-TRIAL_SECONDS = Metric("everforge_trial_seconds", Type.HISTOGRAM, "Wall time of a trial by stage", ("stage", "device"))
-DEVICE_SECONDS = Metric("everforge_device_seconds_total", Type.COUNTER, "Time trials held a device", ("device",))
+TRIAL_SECONDS = Metric(
+    "everforge_trial_seconds", Type.HISTOGRAM, "Wall time of a measured trial by stage", ("stage", "device")
+)
+DEVICE_SECONDS = Metric(
+    "everforge_device_seconds_total", Type.COUNTER, "Time baselines and trials held a device", ("device",)
+)
 LLM_TOKENS = Metric(
     "everforge_llm_tokens_total", Type.COUNTER, "Tokens sent to and received from models", ("model", "direction")
 )
@@ -45,7 +56,7 @@ LLM_DOLLARS = Metric(
 )
 OUTBOX_DEPTH = Metric("everforge_outbox_depth", Type.GAUGE, "Writes that wait for the tracking server")
 STORE_WRITE_FAILURES = Metric(
-    "everforge_store_write_failures_total", Type.COUNTER, "Writes the tracking server did not take"
+    "everforge_store_write_failures_total", Type.COUNTER, "Attempts to write that the tracking server did not take"
 )
 
 TABLE = (
@@ -77,19 +88,23 @@ class CampaignMetrics:
         self._outbox_depth = Gauge(OUTBOX_DEPTH.name, OUTBOX_DEPTH.help, registry=registry)
         self._store_write_failures = _counter(STORE_WRITE_FAILURES, registry)
 
-    def trial_finished(self, trial: Trial) -> None:
-        """Count a trial: its verdict, where its time went, and the conversation that led to it."""
+    def trial_finished(self, trial: Trial, reused: bool) -> None:
+        """Count a trial by its verdict; where its time went, unless an earlier evaluation was `reused`."""
         judged = trial.evaluation
         device = judged.environment.device.value
         self._trials.labels(judged.verdict.value, device, trial.candidate.generator.value).inc()
+        if reused:
+            return
         for stage in type(judged.stages).model_fields:
             self._trial_seconds.labels(stage, device).observe(getattr(judged.stages, stage))
-        self._device_seconds.labels(device).inc(judged.device_seconds)
-        if trial.conversation is not None:
-            self.model_replied(trial.conversation)
+        self.device_held(judged.environment.device, judged.device_seconds)
+
+    def device_held(self, device: DeviceKind, seconds: float) -> None:
+        """Count time a device was held, as by the baselines of a session."""
+        self._device_seconds.labels(device.value).inc(seconds)
 
     def model_replied(self, conversation: Conversation) -> None:
-        """Count tokens and dollars of a conversation; call it only for those that led to no trial."""
+        """Count tokens and dollars of a conversation, whether or not a trial came of it."""
         model = conversation.model
         self._llm_tokens.labels(model, "prompt").inc(conversation.prompt_tokens)
         self._llm_tokens.labels(model, "completion").inc(conversation.completion_tokens)
@@ -97,12 +112,32 @@ class CampaignMetrics:
             self._llm_dollars.labels(model).inc(conversation.dollars)
 
     def outbox_waits(self, writes: int) -> None:
-        """Show how many writes wait for the tracking server: what `Store.flush` returned."""
+        """Show how many writes wait for the tracking server."""
         self._outbox_depth.set(writes)
 
     def store_write_failed(self) -> None:
-        """Count a write that the tracking server did not take."""
+        """Count an attempt to write that the tracking server did not take."""
         self._store_write_failures.inc()
+
+
+@contextmanager
+def metrics_served(port: int) -> Iterator[CampaignMetrics]:
+    """Metrics that http://127.0.0.1:PORT/metrics shows while the block runs.
+
+    Raises UsageError for a port that cannot be listened on.
+    """
+    registry = CollectorRegistry()
+    metrics = CampaignMetrics(registry)
+    try:
+        server, thread = start_http_server(port, ADDRESS, registry)
+    except OSError as error:
+        raise UsageError(f"--metrics-port {port}: cannot listen on {ADDRESS}:{port}: {error.strerror}") from None
+    try:
+        yield metrics
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def _counter(metric: Metric, registry: CollectorRegistry) -> Counter:

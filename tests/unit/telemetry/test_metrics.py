@@ -43,9 +43,9 @@ def test_names_follow_the_conventions(metric):
 
 
 def test_trial_is_counted_by_verdict_device_and_generator(metrics, registry):
-    metrics.trial_finished(samples.trial(0))
-    metrics.trial_finished(samples.trial(1))
-    metrics.trial_finished(samples.trial(2, verdict=Verdict.CRASH))
+    metrics.trial_finished(samples.trial(0), reused=False)
+    metrics.trial_finished(samples.trial(1), reused=False)
+    metrics.trial_finished(samples.trial(2, verdict=Verdict.CRASH), reused=False)
     labels = {"device": "cpu", "generator": "builtin"}
     assert registry.get_sample_value("everforge_trials_total", {"verdict": "faster", **labels}) == 2
     assert registry.get_sample_value("everforge_trials_total", {"verdict": "crash", **labels}) == 1
@@ -54,17 +54,31 @@ def test_trial_is_counted_by_verdict_device_and_generator(metrics, registry):
 
 def test_every_stage_of_a_trial_is_observed(metrics, registry):
     trial = samples.trial()
-    metrics.trial_finished(trial)
+    metrics.trial_finished(trial, reused=False)
     for stage, seconds in trial.evaluation.stages.model_dump().items():
         labels = {"stage": stage, "device": "cpu"}
         assert registry.get_sample_value("everforge_trial_seconds_sum", labels) == seconds
         assert registry.get_sample_value("everforge_trial_seconds_count", labels) == 1
 
 
-def test_conversations_are_counted_with_their_trial_or_alone(metrics, registry):
-    said = samples.conversation()
+def test_reused_evaluation_takes_no_time_again(metrics, registry):
+    metrics.trial_finished(samples.trial(), reused=True)
+    labels = {"device": "cpu", "verdict": "faster", "generator": "builtin"}
+    assert registry.get_sample_value("everforge_trials_total", labels) == 1
+    assert registry.get_sample_value("everforge_device_seconds_total", {"device": "cpu"}) is None
+    assert registry.get_sample_value("everforge_trial_seconds_count", {"stage": "verify", "device": "cpu"}) is None
+
+
+def test_trial_does_not_count_its_conversation_again(metrics, registry):
     proposed = samples.candidate(generator=GeneratorKind.LLM)
-    metrics.trial_finished(samples.trial(proposed=proposed, said=said))
+    metrics.trial_finished(samples.trial(proposed=proposed, said=samples.conversation()), reused=False)
+    spent = {"model": "openai/gpt-4.1", "direction": "prompt"}
+    assert registry.get_sample_value("everforge_llm_tokens_total", spent) is None
+
+
+def test_tokens_and_dollars_of_conversations_are_counted(metrics, registry):
+    said = samples.conversation()
+    metrics.model_replied(said)
     metrics.model_replied(said.model_copy(update={"dollars": None}))
     model = {"model": "openai/gpt-4.1"}
     tokens = [

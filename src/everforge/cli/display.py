@@ -49,7 +49,7 @@ def campaign_shown(spec: CampaignSpec, console: Console) -> Iterator[Listener]:
         yield PlainDisplay(spec, console)
         return
     display = LiveDisplay(spec, console)
-    with Live(display, console=console, refresh_per_second=4, transient=True):
+    with Live(display, console=console, refresh_per_second=4):
         yield display
 
 
@@ -108,6 +108,7 @@ class LiveDisplay:
         self._device = str(spec.device)
         self._best: tuple[Interval, Trial] | None = None
         self._spinner = Spinner("dots", "opening the task")
+        self._ended = False
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, CampaignStarted):
@@ -124,12 +125,13 @@ class LiveDisplay:
         elif isinstance(event, Noted):
             self._notes.append(event.text)
         elif isinstance(event, CampaignEnded):
-            self._spinner.update(text=event.record.detail)
+            self._ended = True
 
     def __rich__(self) -> RenderableType:
         parts: list[RenderableType] = [self._budget(), self._table(), self._best_line()]
-        parts += [Text(f"note: {note}", style="dim") for note in self._notes[-3:]]
-        parts.append(self._spinner)
+        if not self._ended:  # the frame stays on the screen; the results below it repeat the notes
+            parts += [Text(f"note: {note}", style="dim") for note in self._notes[-3:]]
+            parts.append(self._spinner)
         title = f"{self._spec.name} on {self._device}"
         return Panel(Group(*parts), title=title, title_align="left")
 

@@ -1,0 +1,144 @@
+"""The runner on a real NVIDIA GPU: the adapter's readings, and what candidates of each kind are judged to be."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from everforge.model.candidate import Candidate, GeneratorKind, language_of
+from everforge.model.device import DeviceKind
+from everforge.model.evaluation import Evaluation
+from everforge.model.precision import Precision
+from everforge.model.session import EvaluationSettings, OpenSession, RunTrial
+from everforge.model.task import TaskSpec, Variant
+from everforge.model.verdict import Verdict
+from everforge.runners.devices import device_of
+from everforge.runners.environment import environment_of
+from everforge.runners.nursery import Nursery
+from everforge.runners.sessions import Session
+
+pytestmark = pytest.mark.cuda
+
+TASK = """
+import torch
+from torch import nn
+
+rows = 4096
+columns = 16384
+
+class Model(nn.Module):
+    def forward(self, x):
+        return torch.logsumexp(torch.softmax(x, dim=1), dim=1)
+
+def get_inputs():
+    return [torch.rand(rows, columns)]
+
+def get_init_inputs():
+    return []
+"""
+
+HEAD = """
+import torch
+import triton
+import triton.language as tl
+from torch import nn
+
+@triton.jit
+def kernel(x, y, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    at = tl.arange(0, BLOCK)
+    values = tl.load(x + row * columns + at, mask=at < columns, other=float("-inf"))
+    e = tl.exp(values - tl.max(values, 0))
+    p = e / tl.sum(e, 0)
+    most = tl.max(p, 0)
+    total = tl.sum(tl.where(at < columns, tl.exp(p - most), 0.0), 0)
+    tl.store(y + row, most + tl.log(total))
+
+class ModelNew(nn.Module):
+    def forward(self, x):
+        y = x.new_empty(x.shape[0])
+"""
+LAUNCH = "        kernel[(x.shape[0],)](x, y, x.shape[1], triton.next_power_of_2(x.shape[1]), num_warps=16)\n"
+HONEST = HEAD + LAUNCH + "        return y\n"
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    root = tmp_path_factory.mktemp("nursery")
+    for directory in (root, *root.parents[:-2]):
+        directory.chmod(directory.stat().st_mode | 0o011)
+    nursery = Nursery(root)
+    device = device_of(DeviceKind.CUDA)
+    variants = (Variant(name="wide"), Variant(name="odd", constants={"rows": 37, "columns": 1001}))
+    task = TaskSpec(name="softmax-logsumexp", source=TASK, variants=variants)
+    request = OpenSession(task=task, device=DeviceKind.CUDA, settings=EvaluationSettings(timeout_s=60))
+    environment = environment_of(device, nursery.layers)
+    session = Session(request, device, environment, device.peaks(Precision.FP32), nursery)
+    session.open(lambda stage, detail: None)
+    yield session
+    session.close()
+    nursery.close()
+
+
+def judge(session: Session, source: str, timed: bool = False) -> Evaluation:
+    made = Candidate(source=source, language=language_of(source), generator=GeneratorKind.USER)
+    request = RunTrial(trial_id=made.digest + str(timed), candidate=made, timed=timed)
+    return session.run(request, lambda stage, detail: None)
+
+
+def test_adapter_reads_the_device() -> None:
+    device = device_of(DeviceKind.CUDA)
+    assert device.architecture().startswith("sm_")
+    assert device.driver() == Path("/proc/driver/nvidia/version").read_text().split("  ")[1].split()[0]
+    assert device.memory_bytes() == torch.cuda.get_device_properties(0).total_memory
+    assert device.cache_bytes() >= 1 << 20
+
+
+def test_peaks_rise_as_precision_falls() -> None:
+    rates = device_of(DeviceKind.CUDA).peaks(Precision.BF16).flops_per_s
+    assert rates[Precision.FP32] < rates[Precision.TF32] < rates[Precision.BF16]
+
+
+def test_time_of_a_copy_agrees_with_the_hosts_clock() -> None:
+    device = device_of(DeviceKind.CUDA)
+    source = torch.ones(1 << 28, device="cuda")
+    target = torch.empty_like(source)
+    event_us = min(device.time_us([lambda: target.copy_(source)] * 5, before=lambda: None))
+    host_us = min(host_time_us(source, target) for _ in range(5))
+    assert 0.5 * host_us < event_us <= 1.05 * host_us
+
+
+def host_time_us(source: torch.Tensor, target: torch.Tensor) -> float:
+    torch.cuda.synchronize()
+    began_s = time.perf_counter()
+    target.copy_(source)
+    torch.cuda.synchronize()
+    return (time.perf_counter() - began_s) * 1e6
+
+
+def test_fused_triton_kernel_is_faster_than_both_baselines(session: Session) -> None:
+    evaluation = judge(session, HONEST, timed=True)
+    assert evaluation.verdict is Verdict.FASTER
+    assert evaluation.sol_fraction is not None
+    assert 0 < evaluation.sol_fraction <= 1.05
+
+
+@pytest.mark.parametrize(
+    ("source", "verdict"),
+    [
+        pytest.param(HEAD + "        return y.zero_()\n", Verdict.INCORRECT, id="zeros"),
+        pytest.param(HEAD + "        return y\n", Verdict.INCORRECT, id="unwritten"),
+        pytest.param(HONEST.replace("tl.max(values, 0)", "tl.most(values, 0)"), Verdict.COMPILE_ERROR, id="no such op"),
+        pytest.param(HONEST.replace("x + row * columns", "x + row * columns * 100000"), Verdict.CRASH, id="far read"),
+        pytest.param(HONEST.replace("return y", "return y.cpu()"), Verdict.INCORRECT, id="wrong device"),
+    ],
+)
+def test_wrong_candidate_gets_its_verdict(session: Session, source: str, verdict: Verdict) -> None:
+    assert judge(session, source).verdict is verdict
+
+
+def test_device_is_usable_after_an_illegal_access(session: Session) -> None:
+    judge(session, HONEST.replace("x + row * columns", "x + row * columns * 200000"))
+    assert judge(session, HONEST + "# again\n").verdict.is_correct

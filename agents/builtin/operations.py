@@ -6,12 +6,13 @@ what a handler refuses by raising Unfusable, is left to PyTorch.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
 from everforge.agents.builtin.axes import Number, Resident, Source, Unfusable, unsqueezed
 from everforge.agents.builtin.drafts import Draft, Operand
+from everforge.agents.builtin.plan import Constant, Pointwise
 
 Handler = Callable[..., Operand]
 
@@ -156,10 +157,38 @@ def _silu(ops: Ops, self: Operand) -> Operand:
 
 
 def _mish(ops: Ops, self: Operand) -> Operand:
-    """x·tanh(log(1 + eˣ)) = x·n / (n + 2) with n = eˣ·(eˣ + 2): one exponential; beyond 20 it is x."""
-    power = ops("exp", ops("minimum", self, 20.0))
+    """x·tanh(log(1 + eˣ)); beyond 20 it is x."""
+    return ops("mul", self, _tanh_of_softplus(ops, ops("exp", ops("minimum", self, 20.0))))
+
+
+def _tanh_of_softplus(ops: Ops, power: Operand) -> Operand:
+    """tanh(log(1 + p)) = n / (n + 2) with n = p·(p + 2): exact for small p, 1 from p = e²⁰ on."""
     n = ops("mul", power, ops("add", power, 2.0))
-    return ops("div", ops("mul", self, n), ops("add", n, 2.0))
+    return ops("div", n, ops("add", n, 2.0))
+
+
+def _tanh(ops: Ops, self: Operand) -> Operand:
+    """tanh; that of a softplus, as Mish is often written, needs no logarithm and no second exponential."""
+    power = _power_in_softplus(ops, self)
+    return ops("tanh", self) if power is None else _tanh_of_softplus(ops, power)
+
+
+def _power_in_softplus(ops: Ops, softplus: Operand) -> Operand | None:
+    """eˣ inside where(x > 20, x, log1p(eˣ)), as `_softplus` writes it; None for anything else."""
+    if not isinstance(softplus, Resident):
+        return None
+    values = ops.draft.values
+    chosen = values[softplus.value]
+    if not isinstance(chosen, Pointwise) or chosen.op != "where":
+        return None
+    limit, x, soft = (values[arg] for arg in chosen.args)
+    if not isinstance(soft, Pointwise) or soft.op != "log1p":
+        return None
+    power = values[soft.args[0]]
+    bounded = values[power.args[0]] if isinstance(power, Pointwise) and power.op == "exp" else None
+    same = isinstance(bounded, Pointwise) and bounded.op == "minimum" and values[bounded.args[0]] == x
+    beyond = isinstance(limit, Pointwise) and limit.op == "gt" and values[limit.args[1]] == Constant(20.0)
+    return replace(softplus, value=soft.args[0]) if same and beyond else None
 
 
 def _softplus(ops: Ops, self: Operand, beta: float = 1.0, threshold: float = 20.0) -> Operand:
@@ -260,7 +289,7 @@ def _batch_norm_eval(
 
 _UNARY = (
     *("neg", "abs", "reciprocal", "sqrt", "rsqrt", "square", "exp", "expm1", "log", "log1p"),
-    *("tanh", "erf", "sigmoid", "sin", "cos", "floor", "ceil", "sign"),
+    *("erf", "sigmoid", "sin", "cos", "floor", "ceil", "sign"),
 )
 _COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 _LOGICAL = ("logical_and", "logical_or", "logical_not", "bitwise_and", "bitwise_or", "bitwise_not")
@@ -292,6 +321,7 @@ POINTWISE: dict[str, Handler] = {
     "silu": _silu,
     "mish": _mish,
     "softplus": _softplus,
+    "tanh": _tanh,
     "leaky_relu": _leaky_relu,
     "prelu": _prelu,
     "_prelu_kernel": _prelu,

@@ -103,7 +103,8 @@ def _softmax(ops: Ops, self: Operand, dim: int, half_to_float: bool = False) -> 
     if half_to_float:
         raise Unfusable("widens its input")
     powers = ops("exp", ops("sub", self, _fold(ops, "max", self, dim, True)))
-    return ops("div", powers, _fold(ops, "sum", powers, dim, True))
+    # One division a row: the sum is 1 or more, so its reciprocal neither overflows nor loses digits.
+    return ops("mul", powers, ops("reciprocal", _fold(ops, "sum", powers, dim, True)))
 
 
 def _log_softmax(ops: Ops, self: Operand, dim: int, half_to_float: bool = False) -> Operand:

@@ -38,12 +38,14 @@ DEVICE_FUNCTIONS: dict[str, str] = {
 
 @triton.jit
 def _exp(x):
-    """exp to one unit in the last place: the hardware's exp2 alone loses |x| of them in x * log2(e)."""
-    power = tl.floor(x * 1.4426950408889634 + 0.5)
-    power = tl.minimum(tl.maximum(power, -150.0), 128.0)
-    rest = tl.fma(power, -0.693145751953125, x)
-    rest = tl.fma(power, -1.42860682030941723212e-6, rest)
-    return tl.exp(rest) * tl.exp2(power - 1.0) * 2.0
+    """exp to the accuracy of the hardware's exp2, which alone loses |x| units in the rounding of x * log2(e).
+
+    What that product lost is put back to first order; at an overflow or an infinity there is nothing to put back.
+    """
+    power = x * 1.4426950408889634
+    lost = tl.fma(x, 1.9259629911266175e-8, tl.fma(x, 1.4426950216293335, -power))
+    grown = tl.exp2(power)
+    return tl.where(tl.abs(power) < 128.0, tl.fma(grown, lost * 0.6931471805599453, grown), grown)
 ''',
     "_expm1": '''
 

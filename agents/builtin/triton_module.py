@@ -90,7 +90,7 @@ class _Forward:
         self.choice = choice
         self.buffers = {buffer.name: buffer for buffer in self.plan.buffers}
         self.low = _TORCH_DTYPES.get(choice.precision)
-        self.stored_low = _only_multiplied(self.plan) if self.low else frozenset()
+        self.stored_low = _stored_low(self.plan) if self.low else frozenset()
 
     def lines(self) -> Iterator[str]:
         for buffer in inputs_of(self.plan):
@@ -169,15 +169,19 @@ class _Forward:
         return f"run_{name}({', '.join(arguments)})"
 
 
-def _only_multiplied(plan: Plan) -> frozenset[str]:
-    """Temporaries of kernels that only matrix products read: they can be stored at the products' precision."""
-    made = {name for step in plan.steps for name in _stored_by(step)}
+def _stored_low(plan: Plan) -> frozenset[str]:
+    """Temporaries that can be stored at the products' precision: what only products read, and products.
+
+    A product in bf16 is what PyTorch's own bf16 gives, and half the bytes to write and to read again.
+    """
+    products = {step.product for step in plan.steps if isinstance(step, MatmulRegion)}
+    made = {name for step in plan.steps for name in _stored_by(step)} | products
     for step in plan.steps:
         match step:
             case KernelRegion():
-                made -= {load.buffer for load in step.loads()}
+                made -= {load.buffer for load in step.loads()} - products
             case MatmulRegion():
-                made -= {load.buffer for load in step.epilogue.loads()} if step.epilogue else set()
+                made -= {load.buffer for load in step.epilogue.loads()} - products if step.epilogue else set()
                 made -= {step.bias}
             case TorchStep():
                 made -= {name for arg in (*step.args, *(v for _, v in step.kwargs)) for name in _buffers_in(arg)}

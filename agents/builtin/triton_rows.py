@@ -5,9 +5,10 @@ swept several times in blocks (`<name>_swept`): one sweep for each level of redu
 from L2; a maximum and the sum of exponentials over it share a sweep (online softmax, Milakov and Gimelshein 2018).
 """
 
+import math
 from dataclasses import dataclass
 
-from everforge.agents.builtin.plan import KernelRegion, Pointwise, Reduce, Scan, Store
+from everforge.agents.builtin.plan import Constant, KernelRegion, Pointwise, Reduce, Scan, Store
 from everforge.agents.builtin.triton_domain import Domain
 from everforge.agents.builtin.triton_values import TILE_MASKS, ValueTexts, needed
 
@@ -39,12 +40,12 @@ class KernelText:
 def whole_row_body(region: KernelRegion) -> KernelText:
     """The body that keeps whole rows in registers: a tile of TILE_ROWS rows and BLOCK ≥ COLUMNS columns."""
     domain = Domain.of(region, region.row_axes)
-    texts = ValueTexts(region, domain, TILE_MASKS)
+    texts, folds = ValueTexts(region, domain, TILE_MASKS), RowFolds(region)
     lines = [*_row_lines(), "column = tl.arange(0, BLOCK)[None, :]", *_mask_lines()]
     for number in needed(region, [store.value for store in region.stores]):
         value = region.values[number]
         if isinstance(value, Reduce):
-            lines.append(f"{texts.operand(number)} = {_folded(value, texts.operand(value.arg))}")
+            lines.append(folds.whole(number, texts))
         elif isinstance(value, Scan):
             alive = f"tl.where(live, {texts.operand(value.arg)}, {_IDENTITY[value.op]})"
             lines.append(f"{texts.operand(number)} = {_SCAN[value.op].format(alive)}")
@@ -102,13 +103,16 @@ class RowFolds:
         follower = next((total for total, top in self.online.items() if top == number), None)
         if follower is None:
             return [f"folded_{number} = {_COMBINE[value.op].format(f'folded_{number}', alive)}"]
-        old, total, new, base = f"folded_{number}", f"folded_{follower}", f"raised_{number}", f"base_{number}"
+        peak, total = f"folded_{number}", f"folded_{follower}"
+        alive_name, ahead, scale = f"alive_{number}", f"ahead_{number}", f"scale_{number}"
+        # One exponential an element: it shrinks the sum where the element is a new maximum, else the element.
+        # Places that saw only -inf count those; the fold multiplies their sums by exp(-inf).
         return [
-            f"{new} = {_COMBINE['max'].format(old, alive)}",
-            f'{base} = tl.where({new} == float("-inf"), 0.0, {new})',
-            f"grown_{number} = tl.where(live, tl.exp({operand} - {base}), 0.0)",
-            f"{total} = {total} * tl.exp({old} - {base}) + grown_{number}",
-            f"{old} = {new}",
+            f"{alive_name} = {alive}",
+            f"{ahead} = {alive_name} - {peak}",
+            f"{scale} = tl.where({alive_name} == {peak}, 1.0, tl.exp2(tl.abs({ahead}) * -1.4426950408889634))",
+            f"{total} = tl.where({ahead} > 0.0, {total} * {scale} + 1.0, {total} + {scale})",
+            f"{peak} = {_COMBINE['max'].format(peak, alive_name)}",
         ]
 
     def finish(self, number: int, texts: ValueTexts) -> list[str]:
@@ -118,9 +122,34 @@ class RowFolds:
         if number in self.online:
             top = self.online[number]
             peak = texts.operand(top)
-            lines.append(f'base_{number} = tl.where({peak} == float("-inf"), 0.0, {peak})')
+            infinite = f'tl.abs({peak}) == float("inf")' if self.guards(number) else f'{peak} == float("-inf")'
+            lines.append(f"base_{number} = tl.where({infinite}, 0.0, {peak})")
             folded = f"{folded} * tl.exp(folded_{top} - base_{number})"
-        return [*lines, f"{name} = {_FOLD[self._reduce(number).op].format(folded)}"]
+        return [*lines, f"{name} = {self._fold(number).format(folded)}"]
+
+    def whole(self, number: int, texts: ValueTexts) -> str:
+        """The line that folds a value held for the whole row."""
+        value = self._reduce(number)
+        alive = f"tl.where(live, {texts.operand(value.arg)}, {_IDENTITY[value.op]})"
+        return f"{texts.operand(number)} = {self._fold(number).format(alive)}"
+
+    def guards(self, total: int) -> bool:
+        """Whether the exponents of an online sum are distances from its maximum, or from 0 where that is infinite."""
+        power = self.region.values[self._reduce(total).arg]
+        shifted = self.region.values[power.args[0]] if isinstance(power, Pointwise) else None
+        return isinstance(shifted, Pointwise) and shifted.args[1] != self.online[total]
+
+    def _fold(self, number: int) -> str:
+        """How a row's places become one value; a maximum need not look for NaN where its sum's finds it."""
+        if number in self.online.values() and self._sum_shows_nan(number):
+            return "tl.max({0}, axis=1, keep_dims=True)"
+        return _FOLD[self._reduce(number).op]
+
+    def _sum_shows_nan(self, peak: int) -> bool:
+        """Whether all that is stored and depends on a maximum depends on its sum of exponentials too."""
+        total = next(total for total, top in self.online.items() if top == peak)
+        made_of = [needed(self.region, [store.value]) for store in self.region.stores]
+        return all(total in values for values in made_of if peak in values)
 
     def _reduce(self, number: int) -> Reduce:
         value = self.region.values[number]
@@ -214,11 +243,25 @@ def _online_pairs(region: KernelRegion) -> dict[int, int]:
         shifted = region.values[power.args[0]] if isinstance(power, Pointwise) and power.op == "exp" else None
         if not isinstance(shifted, Pointwise) or shifted.op != "sub":
             continue
-        top = region.values[shifted.args[1]]
+        peak = _unguarded(region, shifted.args[1])
+        top = region.values[peak]
         is_own = isinstance(top, Reduce) and top.op == "max" and top.arg == shifted.args[0]
-        if is_own and shifted.args[1] not in pairs.values():
-            pairs[number] = shifted.args[1]
+        if is_own and peak not in pairs.values():
+            pairs[number] = peak
     return pairs
+
+
+def _unguarded(region: KernelRegion, number: int) -> int:
+    """The value behind `where(|value| == inf, 0, value)`, as log-sum-exp takes its maximum; else the number itself."""
+    guarded = region.values[number]
+    if not isinstance(guarded, Pointwise) or guarded.op != "where":
+        return number
+    test, zero = (region.values[arg] for arg in guarded.args[:2])
+    if zero != Constant(0.0) or not isinstance(test, Pointwise) or test.op != "eq":
+        return number
+    size, bound = (region.values[arg] for arg in test.args)
+    is_infinite = bound == Constant(math.inf) and size == Pointwise("abs", (guarded.args[2],))
+    return guarded.args[2] if is_infinite else number
 
 
 def _sweeps(region: KernelRegion, online: dict[int, int]) -> list[int]:
@@ -235,10 +278,6 @@ def _sweeps(region: KernelRegion, online: dict[int, int]) -> list[int]:
             case _:
                 sweep.append(0)
     return sweep
-
-
-def _folded(value: Reduce, operand: str) -> str:
-    return _FOLD[value.op].format(f"tl.where(live, {operand}, {_IDENTITY[value.op]})")
 
 
 def _row_lines() -> list[str]:

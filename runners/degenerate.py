@@ -7,14 +7,25 @@ any candidate is tried.
 import torch
 
 from everforge.errors import TaskError
+from everforge.model.task import Mode
 from everforge.runners.reference import Case, ReferenceBuilder
 from everforge.runners.tensors import leaves
+
+_RANDOM_HINTS = {
+    Mode.EVAL: "a reference must be deterministic: take the randomness out of forward()",
+    Mode.TRAIN: "in mode train a reference must be deterministic too: dropout needs mode eval",
+}
 
 
 def refuse_degenerate(builder: ReferenceBuilder, cases: tuple[Case, ...]) -> tuple[str, ...]:
     """Raise TaskError for a task that cannot tell kernels apart; return notes on oddities that it survives."""
     name = builder.name
     _refuse_random(builder)
+    if not any(_has_finite(truth.values) for case in cases for truth in case.truths):
+        raise TaskError(
+            f"{name}: the reference's output holds no finite number, so that no wrong kernel could be told; "
+            "mend forward() or the values of get_inputs()"
+        )
     if all(_is_constant(truth.values) for case in cases for truth in case.truths) and _agree(cases):
         value = cases[0].truths[0].values.flatten()[0].item()
         raise TaskError(
@@ -38,6 +49,10 @@ def _is_constant(truth: torch.Tensor) -> bool:
     return truth.numel() > 0 and bool((truth == truth.flatten()[0]).all())
 
 
+def _has_finite(truth: torch.Tensor) -> bool:
+    return truth.numel() == 0 or bool(torch.isfinite(truth).any())
+
+
 def _agree(cases: tuple[Case, ...]) -> bool:
     first = cases[0].truths
     return all(torch.equal(a.values, b.values) for case in cases[1:] for a, b in zip(first, case.truths, strict=True))
@@ -49,10 +64,7 @@ def _refuse_random(builder: ReferenceBuilder) -> None:
     for left, right in zip(first, second, strict=True):
         # Atomics may reorder a sum; real randomness such as dropout moves values by far more than this.
         if not torch.allclose(left, right, rtol=1e-2, atol=1e-4, equal_nan=True):
-            raise TaskError(
-                f"{builder.name}: two calls on the same inputs differ; a task in mode "
-                f"{builder.task.mode} must be deterministic (dropout needs mode: eval)"
-            )
+            raise TaskError(f"{builder.name}: two calls on the same inputs differ; {_RANDOM_HINTS[builder.task.mode]}")
 
 
 def _influence(builder: ReferenceBuilder) -> list[bool]:

@@ -7,6 +7,8 @@ Called by `sessions.py`.
 import copy
 import random
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,7 @@ from everforge.model.precision import Precision
 from everforge.model.task import TaskSpec, Variant
 from everforge.runners.compare import Error, Tolerance, Truth, error_of, tolerance_of
 from everforge.runners.devices.base import TORCH_DTYPES, Device
+from everforge.runners.exact import InFloat64
 from everforge.runners.models import frozen, on_device
 from everforge.runners.taskfile import TaskFile, call_user, load_task_file
 from everforge.runners.tensors import (
@@ -88,7 +91,8 @@ class ReferenceBuilder:
         self.model = self._model()
 
     def _call(self, what: str, call: Any) -> Any:
-        with torch.device(self.device.torch_device):
+        # Without gradients: a module that keeps a tensor computed from its parameters could not be copied.
+        with torch.device(self.device.torch_device), torch.no_grad():
             return call_user(self.task.name, what, call)
 
     def _model(self) -> torch.nn.Module:
@@ -114,7 +118,8 @@ class ReferenceBuilder:
     def truth(self, model: torch.nn.Module, inputs: Tree) -> list[torch.Tensor]:
         """Outputs computed in float64 throughout."""
         exact = copy.deepcopy(model).double()
-        return [leaf.clone() for leaf in leaves(self.run(exact, map_tree(inputs, _double)))]
+        with InFloat64(), self._explained("in float64, which kernels are judged against"):
+            return [leaf.clone() for leaf in leaves(self.run(exact, map_tree(inputs, _double)))]
 
     def at_policy(self, model: torch.nn.Module, inputs: Tree) -> list[torch.Tensor]:
         """What eager PyTorch gives at the policy's precision, in the task's own dtypes."""
@@ -125,8 +130,17 @@ class ReferenceBuilder:
                 return [leaf.clone() for leaf in leaves(self.run(model, inputs))]
         dtype = TORCH_DTYPES[precision]
         lowered = map_tree(inputs, lambda t: t.to(dtype) if t.is_floating_point() else t)
-        outputs = leaves(self.run(copy.deepcopy(model).to(dtype), lowered))
+        with self._explained(f"in {precision}; make its tensors of the inputs' dtype, or ask for fp32"):
+            outputs = leaves(self.run(copy.deepcopy(model).to(dtype), lowered))
         return [out.to(own.dtype) for out, own in zip(outputs, leaves(plain), strict=True)]
+
+    @contextmanager
+    def _explained(self, how: str) -> Iterator[None]:
+        """An error of a reference that runs as it is written, but not at another precision."""
+        try:
+            yield
+        except TaskError as error:
+            raise TaskError(f"{error}; the reference runs as it is written, but not {how}") from error
 
     def case(self, name: str, model: torch.nn.Module) -> Case:
         """A case from a fresh seed."""

@@ -211,7 +211,9 @@ FORWARD = "return torch.softmax(self.linear(x), dim=1)"
     [
         pytest.param("return torch.softmax(self.linear(x), dim=1) * 0", "output is constant (0 everywhere)", id="zero"),
         pytest.param("return self.linear.weight.sum(0)", "output ignores its inputs", id="ignores"),
-        pytest.param("return self.linear(x) + torch.rand_like(x)", "must be deterministic", id="random"),
+        pytest.param("return self.linear(x) + torch.rand_like(x)", "a reference must be deterministic", id="random"),
+        pytest.param("return torch.softmax(self.linear(x), dim=1) / 0.0", "holds no finite number", id="infinite"),
+        pytest.param("import sys; sys.exit(3)", "forward() failed: SystemExit", id="exits"),
         pytest.param("return 5", "returns no tensor", id="no tensor"),
         pytest.param("return self.missing(x)", "forward() failed: AttributeError", id="raises"),
     ],

@@ -5,6 +5,7 @@ standard input closes. Started by `agents/runner_process.py`.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import threading
@@ -18,6 +19,16 @@ def _log(text: str) -> None:
     sys.stderr.flush()
 
 
+def _taken_from_standard_input() -> int:
+    """A descriptor of the client's pipe, which is no longer `sys.stdin`.
+
+    Task files run in this process: `exit()` in one closes `sys.stdin`, and would wait for ever for whoever reads it.
+    """
+    client = os.dup(sys.stdin.fileno())
+    sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - open as long as the process
+    return client
+
+
 def main() -> None:
     """Serve until standard input closes."""
     parser = argparse.ArgumentParser(prog="python -m everforge.runners", description=__doc__)
@@ -26,6 +37,7 @@ def main() -> None:
     token = sys.stdin.readline().strip()
     if not token:
         parser.error("the first line of standard input must be the client's token")
+    client = _taken_from_standard_input()
     with tempfile.TemporaryDirectory(prefix="everforge-") as root:
         # Workers' users must be able to reach their own directories below; its listing stays closed.
         Path(root).chmod(0o711)
@@ -35,7 +47,8 @@ def main() -> None:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         try:
-            sys.stdin.read()
+            while os.read(client, 4096):
+                pass
         except KeyboardInterrupt:
             pass
         finally:

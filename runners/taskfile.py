@@ -47,7 +47,7 @@ def load_task_file(name: str, source: str, constants: Mapping[str, ConstantValue
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     try:
         exec(compile(tree, name, "exec"), module.__dict__)  # noqa: S102 - the user's own reference
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise TaskError(f"{name}{_line_of(error, name)}: {type(error).__name__}: {error}") from error
     missing = [needed for needed in _NEEDED if not callable(getattr(module, needed, None))]
     if missing:
@@ -93,7 +93,7 @@ def call_user(name: str, what: str, call: Callable[[], Any]) -> Any:
     """Call into the user's task file; whatever it raises becomes a TaskError that names the line."""
     try:
         return call()
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         text = str(error).strip().splitlines()
         raise TaskError(
             f"{name}{_line_of(error, name)}: {what} failed: {type(error).__name__}: {text[0] if text else ''}"

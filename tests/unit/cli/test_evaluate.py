@@ -253,6 +253,16 @@ def test_a_candidate_that_hangs_is_a_timeout(runner: LocalRunner, tmp_path: Path
     assert exit_codes(runner, [hanging], settings) == {hanging: ExitCode.TIMEOUT}
 
 
+@pytest.mark.slow
+def test_a_task_file_that_exits_is_a_bad_task_and_the_runner_goes_on(runner: LocalRunner, tmp_path: Path) -> None:
+    exits = tmp_path / "exits.py"
+    exits.write_text(TASK.read_text().replace("def get_inputs():", "def get_inputs():\n    exit(3)"))
+    task, device = chosen_task(TaskChoice(path=exits))
+    with pytest.raises(TaskError, match=r"line \d+: get_inputs\(\) failed: SystemExit: 3"):
+        runner.open_session(OpenSession(task=task, device=device), no_progress)
+    assert runner.environment(device).device is device
+
+
 def everforge(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-c", "from everforge.cli.app import main; main()", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=os.environ)

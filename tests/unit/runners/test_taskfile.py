@@ -46,3 +46,8 @@ def test_wrong_task_file_is_refused(source: str, message: str) -> None:
 def test_unknown_constant_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(TaskError, match="no module-level constant 'batchsize' to override; did you mean batch_size"):
         load_task_file("task.py", TASK, {"batchsize": 1})
+
+
+def test_task_file_that_exits_is_refused_like_one_that_raises() -> None:
+    with pytest.raises(TaskError, match=r"task.py, line 2: SystemExit: 3"):
+        load_task_file("task.py", "import sys\nsys.exit(3)\n", {})

@@ -50,7 +50,7 @@ class BuiltinGenerator:
     def _next_of(self, strategy: Strategy, own: list[Trial], tried_digests: set[str]) -> Candidate | None:
         """The strategy's next candidate whose source is new; parameters that change nothing are passed over."""
         tried = _tried(strategy, own)
-        while (parameters := next_parameters(strategy.space, tried, self.seed)) is not None:
+        while (parameters := next_parameters(strategy.space, tried, self.seed, strategy.starts)) is not None:
             candidate = _candidate(strategy, parameters)
             if candidate.digest not in tried_digests:
                 return candidate
@@ -107,12 +107,15 @@ def _value(trial: Trial) -> float | None:
 
 
 def _ordered(strategies: Iterable[Strategy], own: list[Trial]) -> list[Strategy]:
-    """Untried strategies first, then by the best speedup so far; those that never gave a correct kernel drop out."""
-    ranked: list[tuple[float, Strategy]] = []
+    """Untried strategies first, then by the best speedup so far; those that never gave a correct kernel drop out.
+
+    Fallbacks come after all others: their turn is when those have dropped out or used up their spaces.
+    """
+    ranked: list[tuple[bool, float, Strategy]] = []
     for strategy in strategies:
         tried = _tried(strategy, own)
         values = [attempt.value for attempt in tried if attempt.value is not None]
         if len(tried) >= _HOPELESS_AFTER and not values:
             continue
-        ranked.append((max(values) if values else math.inf, strategy))
-    return [strategy for _, strategy in sorted(ranked, key=lambda pair: -pair[0])]
+        ranked.append((strategy.is_fallback, -(max(values) if values else math.inf), strategy))
+    return [strategy for _, _, strategy in sorted(ranked, key=lambda entry: entry[:2])]

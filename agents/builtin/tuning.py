@@ -16,7 +16,7 @@ from everforge.model.candidate import ParameterValue
 Space = Mapping[str, Sequence[ParameterValue]]
 Parameters = dict[str, ParameterValue]
 
-STARTUP_TRIALS = 6  # random ones before the estimator has something to estimate from
+STARTUP_TRIALS = 4  # random ones, less the starts, before the estimator has something to estimate from
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,19 @@ class Tried:
     value: float | None
 
 
-def next_parameters(space: Space, tried: Sequence[Tried], seed: int) -> Parameters | None:
+def next_parameters(
+    space: Space, tried: Sequence[Tried], seed: int, starts: Sequence[Mapping[str, ParameterValue]] = ()
+) -> Parameters | None:
     """The next point of `space`, never one of `tried`; None when all have been tried.
 
-    The defaults (each parameter's first choice) come first. Deterministic in its arguments.
+    The `starts` come first, or the defaults (each parameter's first choice) where there are none. Deterministic in
+    its arguments.
     """
     defaults = {name: choices[0] for name, choices in space.items()}
     known = [attempt.parameters for attempt in tried]
-    if defaults not in known:
-        return defaults
+    for start in starts or (defaults,):
+        if dict(start) not in known:
+            return dict(start)
     proposed = _asked(space, tried, seed)
     return proposed if proposed not in known else _nearest_untried(space, tried, defaults)
 

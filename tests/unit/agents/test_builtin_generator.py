@@ -9,7 +9,7 @@ from everforge.agents.builtin.tuning import Tried, next_parameters
 from everforge.model.budget import Spend
 from everforge.model.candidate import Candidate, GeneratorKind, Language
 from everforge.model.device import DeviceKind
-from everforge.model.graph import GraphNode, TaskGraph, TraceFailure
+from everforge.model.graph import GraphNode, Ref, TaskGraph, TensorMeta, TraceFailure
 from everforge.model.precision import Precision
 from everforge.model.session import TaskFacts
 from everforge.model.trial import Trial
@@ -118,6 +118,51 @@ def test_lower_precisions_are_strategies_of_products_on_gpus() -> None:
     assert only.space["precision"] == ("fp32",)
 
 
+def linear_softmax() -> TaskGraph:
+    def node(name: str, op: str, shape: tuple[int, ...], *args: object, **more: str) -> GraphNode:
+        made = TensorMeta(shape=shape, dtype="float32", strides=(shape[1], 1))
+        return GraphNode(id=name, op=op, args=args, outputs=(made,), **more)
+
+    def ref(name: str) -> dict[str, object]:
+        return {"node": name, "index": None}
+
+    return TaskGraph(
+        variant="prefill",
+        nodes=(
+            node("x", "input", (512, 256), target="x"),
+            node("w", "parameter", (128, 256), target="linear.weight"),
+            node("linear", "aten.linear.default", (512, 128), ref("x"), ref("w")),
+            node("softmax", "aten.softmax.int", (512, 128), ref("linear"), 1),
+        ),
+        results=(Ref(node="softmax", index=None),),
+    )
+
+
+def proposals_for_bf16(verdict: Verdict, count: int) -> list[Candidate]:
+    """What is proposed for a product and its softmax on a GPU, where every candidate is judged alike."""
+    spec = samples.campaign_spec(device=DeviceKind.CUDA)
+    spec = spec.model_copy(update={"task": spec.task.model_copy(update={"precision": Precision.BF16})})
+    facts, trials = with_graph(linear_softmax()), list[Trial]()
+    for number in range(count):
+        asked = SearchContext(spec=spec, facts=facts, trials=tuple(trials), spent=Spend())
+        candidate = proposed(BuiltinGenerator(), asked)
+        trials.append(samples.trial(number, spec, verdict, 1.0 + number / 100, proposed=candidate))
+    return [trial.candidate for trial in trials]
+
+
+def test_higher_precisions_wait_until_the_lowest_is_refuted() -> None:
+    refuted = [candidate.parameters["precision"] for candidate in proposals_for_bf16(Verdict.INCORRECT, 5)]
+    assert refuted == ["bf16", "bf16", "tf32", "tf32", "fp32"]
+    correct = {candidate.parameters["precision"] for candidate in proposals_for_bf16(Verdict.SLOWER, 8)}
+    assert correct == {"bf16"}
+
+
+def test_products_are_tried_with_each_kernel_first() -> None:
+    first, second, *_ = proposals_for_bf16(Verdict.FASTER, 2)
+    assert first.parameters["product_0_kernel"] == "torch"
+    assert second.parameters == dict(first.parameters) | {"product_0_kernel": "persistent"}
+
+
 SPACE = {"unroll": (4, 2, 8), "lanes": (16, 8), "streams": (False, True)}
 
 
@@ -134,6 +179,15 @@ def test_every_point_is_proposed_once_then_none(seed: int, values: list[float | 
         assert parameters not in [attempt.parameters for attempt in tried]
         tried.append(Tried(parameters, value))
     assert next_parameters(SPACE, tried, seed) is None
+
+
+def test_starts_come_before_the_defaults() -> None:
+    starts = ({"unroll": 8, "lanes": 8, "streams": True}, {"unroll": 2, "lanes": 8, "streams": True})
+    tried: list[Tried] = []
+    for start in starts:
+        assert next_parameters(SPACE, tried, 0, starts) == start
+        tried.append(Tried(start, 0.1))
+    assert next_parameters(SPACE, tried, 0, starts) not in starts
 
 
 def test_points_of_another_release_do_not_disturb() -> None:

@@ -94,7 +94,7 @@ def test_kernels_compile_for_sm_90(compiled: dict[str, Any], name: str) -> None:
 
 
 # Left out: products of a few dozen rows in the largest tiles, and sine, whose reduction of large arguments needs stack.
-@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("linear") and name != "operations"])
+@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("linear-") and name != "operations"])
 def test_kernels_do_not_spill_registers(compiled: dict[str, Any], name: str) -> None:
     assert [kernel["name"] for kernel in compiled[name]["kernels"] if kernel["stack_bytes"]] == []
 
@@ -126,6 +126,32 @@ def test_register_mode_is_an_xpu_option_alone() -> None:
 def test_what_products_alone_read_is_stored_at_their_precision() -> None:
     source = emitted(CASES["linear-persistent-bf16"])
     assert source.count("dtype=torch.bfloat16, device=device)") == 1
+
+
+@pytest.mark.parametrize("name", ["linear-softmax-bf16", "linear-softmax-torch"])
+def test_product_that_a_row_program_reads_is_never_widened(name: str) -> None:
+    source = emitted(CASES[name])
+    assert ".float()" not in source
+    assert source.count("dtype=torch.bfloat16, device=device)") == ("persistent" in source)
+
+
+def test_log_sum_exp_reads_its_rows_once() -> None:
+    source = emitted(CASES["logsumexp-swept"])
+    assert source.count("for start in range(0, COLUMNS, BLOCK)") == 1
+
+
+def test_mish_written_by_hand_needs_one_exponential() -> None:
+    source = emitted(CASES["mish-by-hand"])
+    assert "_tanh" not in source
+    assert "_log1p" not in source
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("softmax-edges", "tl.max("), ("softmax-and-peak-edges", "_row_max(")], ids=["sum", "stored"]
+)
+def test_maximum_looks_for_nan_only_where_no_sum_shows_it(name: str, shown: str) -> None:
+    line = next(line for line in emitted(CASES[name]).splitlines() if line.strip().startswith("row_max_"))
+    assert shown in line
 
 
 def test_plain_fp32_products_start_at_the_vendors() -> None:

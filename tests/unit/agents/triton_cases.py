@@ -31,7 +31,7 @@ class Softmax(nn.Module):
 
 class LogSumExp(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.relu(torch.logsumexp(x, dim=1, keepdim=True)) * 3.0
+        return torch.logsumexp(x, dim=1, keepdim=True) * 3.0
 
 
 class LayerNormGelu(nn.Module):
@@ -97,6 +97,20 @@ class TwoLayers(nn.Module):
         return F.mish(self.net(x)) * self.scale
 
 
+class LinearSoftmax(nn.Module):
+    def __init__(self, sizes: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.linear = nn.Linear(sizes[0], sizes[1])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(self.linear(x), dim=1)
+
+
+class MishByHand(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * torch.tanh(F.softplus(x * 20.0))
+
+
 class Product(nn.Module):
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return torch.clamp(torch.matmul(a, b) + 1.0, 0.0, 5.0)
@@ -158,14 +172,24 @@ class Case:
     compiled_shapes: tuple[tuple[int, ...], ...] | None = None  # tensors have no memory then, so these may be large
 
     plan: Callable[[], Plan] | None = None  # the planner's, if absent
+    edges: bool = False  # rows with infinities and NaN among ordinary ones
 
     def inputs(self) -> list[torch.Tensor]:
         generator = torch.Generator().manual_seed(3)
-        return [torch.randn(shape, generator=generator) for shape in self.shapes]
+        inputs = [torch.randn(shape, generator=generator) for shape in self.shapes]
+        return [with_edges(x) for x in inputs] if self.edges else inputs
 
     def model(self) -> nn.Module:
         torch.manual_seed(5)
         return self.build().eval()
+
+
+def with_edges(x: torch.Tensor) -> torch.Tensor:
+    """Rows 0 to 4: a NaN; an infinity; nothing but -inf; -inf up to the last element; exponents past the range."""
+    x[0, 7], x[1, 3] = float("nan"), float("inf")
+    x[2], x[3, :-1] = float("-inf"), float("-inf")
+    x[4] *= 200.0
+    return x
 
 
 def products(kernel: str, precision: str) -> Parameters:
@@ -184,6 +208,14 @@ CASES: dict[str, Case] = {
     "softmax-swept": Case(Softmax, ((3, 1000),), SWEPT),
     "logsumexp": Case(LogSumExp, ((5, 123),)),
     "logsumexp-swept": Case(LogSumExp, ((3, 1000),), SWEPT),
+    **{
+        f"{name}-edges{suffix}": Case(build, ((6, 123),), limits, edges=True)
+        for name, build in (("softmax", Softmax), ("logsumexp", LogSumExp), ("softmax-and-peak", SoftmaxAndPeak))
+        for suffix, limits in (("", {}), ("-swept", SWEPT), ("-split", SPLIT))
+    },
+    "mish-by-hand": Case(MishByHand, ((5, 123),)),
+    "linear-softmax-bf16": Case(lambda: LinearSoftmax(LAYERS), ((33, 72),), products("persistent", "bf16"), 3e-2),
+    "linear-softmax-torch": Case(lambda: LinearSoftmax(LAYERS), ((33, 72),), products("torch", "bf16"), 3e-2),
     "layernorm": Case(lambda: LayerNormGelu(123), ((5, 123),)),
     "layernorm-swept": Case(lambda: LayerNormGelu(1000), ((3, 1000),), SWEPT),
     "rmsnorm": Case(lambda: RmsNorm(123), ((2, 5, 123),)),

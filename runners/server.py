@@ -28,6 +28,7 @@ from everforge.runners.checks import Check
 from everforge.runners.devices import device_of
 from everforge.runners.environment import environment_of
 from everforge.runners.nursery import Nursery
+from everforge.runners.roofline import measured_peaks
 from everforge.runners.sessions import Session, session_id_of
 
 # A task of 64 KiB, a candidate of 1 MiB and their JSON escapes fit; a flood does not.
@@ -63,7 +64,7 @@ class Workshop:
         ceiling = request.device, request.task.precision
         if ceiling not in self._peaks:
             emit(Progress(stage="peaks"))
-            self._peaks[ceiling] = device.peaks(request.task.precision)
+            self._peaks[ceiling] = measured_peaks(self._nursery, device, request.task.precision)
         session = Session(request, device, environment, self._peaks[ceiling], self._nursery)
         try:
             facts = session.open(lambda stage, detail: emit(Progress(stage=stage, detail=detail)))

@@ -78,6 +78,10 @@ class WorkerState:
 
         return {"report": compile_ahead(run_forward, message["arch"]).model_dump(mode="json")}
 
+    def peaks(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
+        """Measure the device's ceilings; asked of a worker that holds no candidate."""
+        return {"peaks": self.device.peaks(Precision(message["policy"])).model_dump(mode="json")}
+
     def build(self, message: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
         """Construct a module in a slot, load its parameters, and wrap it if it is a baseline."""
         slot, baseline = message["slot"], message["baseline"]
@@ -204,7 +208,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 def run_worker(channel: Channel) -> None:
     """Answer requests until the parent closes the channel."""
     state = WorkerState()
-    names = ("load", "interpret", "compile_ahead", "build", "reload", "put", "drop", "call", "time")
+    names = ("load", "peaks", "interpret", "compile_ahead", "build", "reload", "put", "drop", "call", "time")
     operations = {name: getattr(state, name) for name in names}
     while True:
         try:

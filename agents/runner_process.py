@@ -28,7 +28,8 @@ GRACE_S = 5.0
 DYING_S = 1.0
 LOG_LINES_SHOWN = 20
 
-RUNNER = ("-m", "everforge.runners")
+# The directory is made for this one runner, which removes it should we be killed.
+RUNNER = ("-m", "everforge.runners", "--remove-directory")
 
 _ALLOWED = re.compile(
     r"PATH|PYTHONPATH|HOME|LANG|LC_\w+|LD_LIBRARY_PATH|TMPDIR|CC|CXX|OMP_NUM_THREADS"
@@ -74,12 +75,17 @@ class LocalRunner(RunnerClient):
 
     def _said_at_the_end(self) -> str:
         lines = (self._directory / "log").read_text(encoding="utf-8", errors="replace").splitlines()
-        shown = "\n  ".join(lines[-LOG_LINES_SHOWN:]) or "(nothing)"
+        shown = "its log ends:\n  " + "\n  ".join(lines[-LOG_LINES_SHOWN:]) if lines else "it logged nothing"
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(DYING_S)
         status = self._process.returncode
-        ended = "still running" if status is None else f"exit status {status}"
-        return f"; its process: {ended}; its log ends:\n  {shown}"
+        return f"; its process: {_ended(status)}; {shown}"
+
+
+def _ended(status: int | None) -> str:
+    if status is None:
+        return "still running"
+    return f"ended by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
 
 def start_local_runner(ready_s: float = READY_S, program: Sequence[str] = RUNNER) -> LocalRunner:
@@ -87,16 +93,18 @@ def start_local_runner(ready_s: float = READY_S, program: Sequence[str] = RUNNER
 
     Raises HarnessFault if it does not come up within `ready_s`.
     """
-    # Short and private: a Unix socket's path may have 107 characters, and mkdtemp's mode is 0700.
+    # Short: a Unix socket's path may have 107 characters. Candidates' users pass through it to directories of their
+    # own, so that all a killed runner leaves lies below it; nobody else can list it.
     directory = Path(tempfile.mkdtemp(prefix="everforge-runner-"))
+    directory.chmod(0o711)
     token = secrets.token_urlsafe(32)
-    with (directory / "log").open("wb") as log:
+    with open(os.open(directory / "log", os.O_CREAT | os.O_WRONLY, 0o600), "wb") as log:
         process = subprocess.Popen(
             [sys.executable, *program, "--socket", str(directory / "socket")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=runner_environment(os.environ),
+            env=runner_environment(os.environ) | {"TMPDIR": str(directory)},
             cwd=directory,
             start_new_session=True,
         )

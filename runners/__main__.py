@@ -6,6 +6,7 @@ standard input closes. Started by `agents/runner_process.py`.
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -33,6 +34,9 @@ def main() -> None:
     """Serve until standard input closes."""
     parser = argparse.ArgumentParser(prog="python -m everforge.runners", description=__doc__)
     parser.add_argument("--socket", type=Path, required=True, help="Unix socket to listen on")
+    parser.add_argument(
+        "--remove-directory", action="store_true", help="remove the socket's directory at the end, with all in it"
+    )
     arguments = parser.parse_args()
     token = sys.stdin.readline().strip()
     if not token:
@@ -55,6 +59,8 @@ def main() -> None:
             server.shutdown()
             arguments.socket.unlink(missing_ok=True)
             workshop.close()
+            if arguments.remove_directory:
+                shutil.rmtree(arguments.socket.parent, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
 """Starting a runner process: what it may see, how its death is told, that nothing of it stays behind."""
 
 import os
+import select
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +79,34 @@ def test_closed_runner_leaves_no_process_and_no_directory(tmp_path: Path) -> Non
 def test_runner_that_dies_at_the_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
     with pytest.raises(HarnessFault, match=r"(?s)ended; its process: exit status 1.*no module named torch"):
         started("raise SystemExit('no module named torch')")
+    assert left_behind(tmp_path) == []
+
+
+def test_runner_whose_client_is_killed_ends_and_leaves_nothing(tmp_path: Path) -> None:
+    client = (
+        "import sys, tempfile; tempfile.tempdir = sys.argv[1]\n"
+        "from everforge.agents.runner_process import start_local_runner\n"
+        "print(start_local_runner().pid, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", client, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        pid = int(process.stdout.readline()) if process.stdout is not None else 0
+        [directory] = tmp_path.iterdir()
+        assert (directory / "socket").is_socket()
+        runner = os.pidfd_open(pid)
+        process.kill()
+    # A pidfd becomes readable when its process ends.
+    assert select.select([runner], [], [], 60.0)[0] == [runner]
+    os.close(runner)
+    assert left_behind(tmp_path) == []
+
+
+def test_killed_runner_leaves_its_files_where_its_client_removes_them(tmp_path: Path) -> None:
+    runner = start_local_runner()
+    [directory] = tmp_path.iterdir()
+    assert list(directory.glob("everforge-*"))
+    os.kill(runner.pid, signal.SIGKILL)
+    runner.close()
     assert left_behind(tmp_path) == []
 
 

@@ -41,13 +41,15 @@ def _product_moves(names: Sequence[str], space: Space) -> Iterator[Parameters]:
     yield {f"{name}_kernel": space[f"{name}_kernel"][1] for name in names if len(space[f"{name}_kernel"]) > 1}
     own = [name for name in names if "persistent" in space[f"{name}_kernel"]]
     for what, choice in (("stages", 4), ("tile_n", 128)):
-        yield {f"{name}_kernel": "persistent" for name in own} | {f"{name}_{what}": choice for name in own}
+        move: Parameters = {f"{name}_kernel": "persistent" for name in own}
+        yield move | {f"{name}_{what}": choice for name in own}
 
 
 def _region_moves(region: KernelRegion, space: Space) -> Iterator[Parameters]:
     name = region.name
     if region.is_pointwise:
-        yield from ({f"{name}_block": block, f"{name}_warps": warps} for block, warps in ((2048, 4), (4096, 8)))
+        yield {f"{name}_block": 2048, f"{name}_warps": 4}
+        yield {f"{name}_block": 4096, f"{name}_warps": 8}
         return
     warps = [int(value) for value in space[f"{name}_warps"]]
     for choice in space[f"{name}_whole"][1:]:

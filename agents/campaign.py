@@ -101,7 +101,7 @@ class Campaign:
             try:
                 self._carry_out(step)
             except KeyboardInterrupt:
-                detail = f"{len(state.trials)} trials are kept; the same command again resumes from them"
+                detail = f"trials kept: {len(state.trials)}; the same command again resumes from them"
                 return self._finish(Stop(reason=StopReason.INTERRUPTED, detail=detail))
             except MachineFault as fault:
                 blamed = _blamed(fault)

@@ -21,6 +21,7 @@ from everforge.cli.wording import (
     origin_text,
     trial_line,
 )
+from everforge.clock import Clock, SystemClock
 from everforge.model.budget import Spend
 from everforge.model.campaign import CampaignSpec
 from everforge.model.interval import Interval
@@ -39,7 +40,7 @@ from everforge.search.events import (
 )
 
 SHOWN_TRIALS = 8
-_BUDGET_BARS = (("trials", "trials"), ("seconds", "s"), ("device_seconds", "device s"), ("dollars", "$"))
+_BUDGET_BARS = (("trials", "trials"), ("seconds", "seconds"), ("device_seconds", "device seconds"), ("dollars", "$"))
 
 
 @contextmanager
@@ -85,7 +86,7 @@ class PlainDisplay:
 
 def resumed_line(event: CampaignStarted) -> str:
     """What an earlier sitting left, so that nobody waits for it to be measured again."""
-    return f"resumed: {event.resumed_trials} trials are recorded and are not run again"
+    return f"resumed; trials recorded earlier, which are not run again: {event.resumed_trials}"
 
 
 def facts_lines(facts: TaskFacts) -> Iterator[str]:
@@ -98,10 +99,12 @@ def facts_lines(facts: TaskFacts) -> Iterator[str]:
 class LiveDisplay:
     """The state of one campaign, drawn anew by rich four times a second."""
 
-    def __init__(self, spec: CampaignSpec, console: Console) -> None:
+    def __init__(self, spec: CampaignSpec, console: Console, clock: Clock | None = None) -> None:
         self._spec = spec
         self._console = console
+        self._clock = clock or SystemClock()
         self._spent = Spend()
+        self._spent_at_s = self._clock.monotonic_s()
         self._trials: list[tuple[Trial, bool]] = []
         self._resumed = 0
         self._notes: list[str] = []
@@ -136,7 +139,7 @@ class LiveDisplay:
         return Panel(Group(*parts), title=title, title_align="left")
 
     def _add(self, event: TrialFinished) -> None:
-        self._spent = event.spent
+        self._spent, self._spent_at_s = event.spent, self._clock.monotonic_s()
         self._trials.append((event.trial, event.reused))
         evaluation = event.trial.evaluation
         if evaluation.verdict is not Verdict.FASTER or evaluation.speedup is None:
@@ -151,6 +154,8 @@ class LiveDisplay:
             if limit is None:
                 continue
             used = getattr(self._spent, name)
+            if name == "seconds" and not self._ended:  # they pass between trials, too
+                used = round(used + self._clock.monotonic_s() - self._spent_at_s)
             bar = ProgressBar(total=limit, completed=min(used, limit), width=30)
             grid.add_row(unit, bar, f"{used:.4g} of {limit:g}")
         return grid

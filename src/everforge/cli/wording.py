@@ -1,5 +1,9 @@
 """How the command line writes the figures of a campaign: one form for display and results."""
 
+import re
+from collections.abc import Mapping
+
+from everforge.model.candidate import ParameterValue
 from everforge.model.interval import Interval
 from everforge.model.trial import Purpose, Trial
 from everforge.model.verdict import Verdict
@@ -11,6 +15,7 @@ VERDICT_STYLES = {
     Verdict.INFRA_ERROR: "magenta",
 }
 FAILED_STYLE = "red"
+_KERNEL = re.compile(r"kernel_\d+_")
 
 
 def ratio_text(value: float | None) -> str:
@@ -36,7 +41,16 @@ def origin_text(trial: Trial) -> str:
     """Who proposed a candidate and what it tried."""
     candidate = trial.candidate
     text = f"{candidate.generator}: {candidate.strategy}" if candidate.strategy else candidate.generator.value
+    if candidate.parameters:
+        text += f" ({_parameters_text(candidate.parameters)})"
     return f"re-measured, {text}" if trial.purpose is Purpose.CHAMPION else text
+
+
+def _parameters_text(parameters: Mapping[str, ParameterValue]) -> str:
+    """`unroll=4, lanes=16`; the builtin generator's `kernel_0_` is left out where there is one kernel."""
+    numbers = {match[0] for name in parameters if (match := _KERNEL.match(name))}
+    alone = next(iter(numbers)) if len(numbers) == 1 else ""
+    return ", ".join(f"{name.removeprefix(alone)}={value}" for name, value in parameters.items())
 
 
 def trial_line(trial: Trial, reused: bool) -> str:

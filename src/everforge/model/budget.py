@@ -40,5 +40,6 @@ class Budget(Record):
                 continue
             already = getattr(spent, name)
             if planned > limit or (already >= limit and name in ("seconds", "device_seconds")):
-                return f"{name} budget: {already:g} of {limit:g} spent, the next step needs {planned - already:g}"
+                used = f"{already:.6g} of {limit:g} {name.replace('_', ' ')} used"
+                return used if already >= limit else f"{used}, the next step needs {planned - already:g}"
         return None

@@ -153,7 +153,7 @@ def test_unavailable_model_leaves_the_builtin_generator_at_work(bench: Bench) ->
 
 def test_llm_budget_refusal_ends_as_budget_spent(bench: Bench) -> None:
     spec = spec_of(kinds=(GeneratorKind.LLM,))
-    llm = ScriptedGenerator([ASKED, BudgetExceeded("dollars budget: 1 of 1 spent")], GeneratorKind.LLM)
+    llm = ScriptedGenerator([ASKED, BudgetExceeded("1 of 1 dollars used")], GeneratorKind.LLM)
     record = bench.sit(llm, spec=spec)
     assert record.stop_reason is StopReason.BUDGET
 

@@ -95,20 +95,18 @@ def test_reply_shorter_than_the_shortest_useful_one_may_be_asked_for() -> None:
 
 
 def test_too_little_left_for_a_useful_reply_refuses_with_the_numbers() -> None:
-    with pytest.raises(BudgetExceeded, match="tokens budget: 500 of 2000 spent"):
+    with pytest.raises(BudgetExceeded, match="500 of 2000 tokens used"):
         reply_allowance(Budget(tokens=2000), Spend(tokens=500), 1000, 8192, None)
 
 
 def test_spent_wall_time_refuses_a_call() -> None:
-    with pytest.raises(BudgetExceeded, match="seconds budget"):
+    with pytest.raises(BudgetExceeded, match="10 of 10 seconds used"):
         reply_allowance(Budget(seconds=10), Spend(seconds=10), 100, 1000, None)
 
 
-PRICES = st.builds(
-    Price,
-    prompt_dollars=st.floats(0, 1e-3, allow_subnormal=False),
-    completion_dollars=st.floats(0, 1e-3, allow_subnormal=False),
-)
+# In picodollars: what costs less than that a token vanishes beside a dollar in a float.
+DOLLARS = st.integers(0, 10**9).map(lambda picodollars: picodollars * 1e-12)
+PRICES = st.builds(Price, prompt_dollars=DOLLARS, completion_dollars=DOLLARS)
 
 
 @given(

@@ -13,11 +13,13 @@ from rich.console import Console
 
 from everforge.agents.runner_supply import RunnerSupply
 from everforge.agents.workstation import Workstation
-from everforge.cli.display import campaign_shown
+from everforge.cli.display import LiveDisplay, campaign_shown
 from everforge.cli.results import mlflow_command, print_results
 from everforge.cli.run import exit_code_of_record
+from everforge.cli.wording import origin_text
+from everforge.model.budget import Budget, Spend
 from everforge.model.campaign import CampaignRecord, CampaignSpec, CampaignState
-from everforge.model.candidate import GeneratorKind
+from everforge.model.candidate import GeneratorKind, ParameterValue
 from everforge.model.trial import Purpose, Trial
 from everforge.model.verdict import Fault, Verdict
 from everforge.search.events import CampaignEnded, Event, Noted, StageChanged, TaskAccepted, TrialFinished
@@ -244,7 +246,7 @@ def shown(terminal: bool) -> str:
 def test_plain_display_writes_one_line_for_each_trial_without_escapes() -> None:
     text = shown(terminal=False)
     assert "\x1b" not in text
-    assert "trial 0   faster        1.80x [1.75, 1.85]  builtin: fused row reduction\n" in text
+    assert "trial 0   faster        1.80x [1.75, 1.85]  builtin: fused row reduction (block=256, unroll=True)\n" in text
     assert "trial 1   crash         the candidate ended as crash" in text
     assert "note: llm: the model gave no answer\n" in text
 
@@ -254,6 +256,27 @@ def test_live_display_shows_verdicts_best_and_budget() -> None:
     assert "best so far: 1.80x [1.75, 1.85], trial 0, not re-measured yet" in text
     assert "crash (known)" in text
     assert "1 of 40" in text
+
+
+def test_seconds_of_the_live_display_pass_between_trials() -> None:
+    clock = FakeClock()
+    spec = samples.campaign_spec().model_copy(update={"budget": Budget(seconds=600)})
+    display = LiveDisplay(spec, Console(), clock)
+    display(TrialFinished(trial=samples.trial(0), spent=Spend(seconds=100)))
+    clock.advance(20)
+    console = Console(file=io.StringIO(), width=120)
+    console.print(display)
+    assert isinstance(console.file, io.StringIO)
+    assert "120 of 600" in console.file.getvalue()
+
+
+def test_parameters_are_told_without_the_number_of_the_only_kernel() -> None:
+    def told(parameters: dict[str, ParameterValue]) -> str:
+        return origin_text(samples.trial(proposed=samples.candidate(parameters=parameters)))
+
+    assert told({"kernel_0_unroll": 4, "lanes": 16}).endswith("(unroll=4, lanes=16)")
+    assert told({"kernel_0_unroll": 4, "kernel_1_unroll": 2}).endswith("(kernel_0_unroll=4, kernel_1_unroll=2)")
+    assert "(" not in told({})
 
 
 def test_record_printed_as_json_reads_back() -> None:

@@ -23,7 +23,7 @@ def test_no_limit_refuses_nothing(spent: Spend, ahead: Spend) -> None:
 def test_step_that_would_overshoot_is_refused_and_the_limit_named(limit: str, size: int, beyond: int) -> None:
     refusal = Budget(**{limit: size}).refusal(Spend(), Spend(**{limit: size + beyond}))
     assert refusal is not None
-    assert refusal.startswith(f"{limit} budget: 0 of {size} spent")
+    assert refusal.startswith(f"0 of {size} {limit.replace('_', ' ')} used")
 
 
 @pytest.mark.parametrize("limit", LIMITS)

@@ -7,18 +7,17 @@ header is compiled (they would take most of a minute): the functions are plain C
 from collections.abc import Iterator, Mapping
 
 from everforge.agents.builtin.closing import reads
-from everforge.agents.builtin.cpp_kernels import Tuning, region_buffers, region_source
+from everforge.agents.builtin.cpp_kernels import Tuning, region_source
 from everforge.agents.builtin.cpp_prelude import prelude
 from everforge.agents.builtin.module_text import (
     STATE_HELPERS,
-    argument_names,
-    inputs_of,
-    returned_text,
+    class_text,
+    head_text,
+    product_text,
     size_text,
-    state_lines,
     step_lines,
 )
-from everforge.agents.builtin.plan import KernelRegion, MatmulRegion, Plan, Reduce, Step, describe
+from everforge.agents.builtin.plan import KernelRegion, MatmulRegion, Plan, Reduce, Step
 from everforge.model.candidate import ParameterValue
 from everforge.model.graph import TaskGraph
 
@@ -48,30 +47,9 @@ def emit_cpp(plan: Plan, graph: TaskGraph, parameters: Mapping[str, ParameterVal
     """Source of a candidate for `plan` under the chosen `parameters`; what is missing takes its default."""
     chosen = {name: parameters.get(name, choices[0]) for name, choices in cpp_space(plan).items()}
     kernels = "".join(region_source(region, _tuning(region, chosen)) for region in _regions(plan))
-    forward = "\n".join(f"        {line}" for line in _forward_lines(plan))
-    state = "\n".join(f"        {line}" for line in state_lines(plan, graph))
-    steps = "\n".join(f"  {line}" for line in describe(plan))
     built = _build_text(prelude(kernels, int(chosen.get("lanes", 16))) + kernels) if kernels else ""
-    names = "".join(f", {name}" for name in argument_names(plan))
-    return f'''"""Written by Everforge's builtin generator. Steps, in order:
-
-{steps}
-"""
-
-{_IMPORTS if kernels else "import torch"}
-from torch import nn
-{built}{STATE_HELPERS}
-
-class ModelNew(nn.Module):
-    """The task's Model with the steps above in place of its operations."""
-
-    def __init__(self, *_arguments, **_named):
-        super().__init__()
-{state}
-
-    def forward(self{names}):
-{forward}
-'''
+    imports = f"{_IMPORTS if kernels else 'import torch'}\nfrom torch import nn\n"
+    return head_text(plan) + imports + built + STATE_HELPERS + class_text(plan, graph, _forward_lines(plan))
 
 
 _IMPORTS = """import ctypes
@@ -135,13 +113,6 @@ def _tuning(region: KernelRegion, chosen: Mapping[str, ParameterValue]) -> Tunin
 
 
 def _forward_lines(plan: Plan) -> Iterator[str]:
-    for buffer in inputs_of(plan):
-        yield f"{buffer.name} = {buffer.name}.contiguous()"
-    for buffer in plan.buffers:
-        if buffer.origin == "constant":
-            yield f"{buffer.name} = self.{buffer.name}"
-        elif buffer.origin in ("parameter", "buffer") and _is_read(plan, buffer.name):
-            yield f'{buffer.name} = self.get_{buffer.origin}("{buffer.target}").contiguous()'
     for number, step in enumerate(plan.steps):
         match step:
             case KernelRegion():
@@ -150,20 +121,10 @@ def _forward_lines(plan: Plan) -> Iterator[str]:
                 yield from _product_lines(plan, step, plan.steps[number + 1 :])
             case _:
                 yield from step_lines(step)
-    yield f"return {returned_text(plan)}"
-
-
-def _is_read(plan: Plan, name: str) -> bool:
-    return name in plan.results or any(name in reads(step) for step in plan.steps)
 
 
 def _product_lines(plan: Plan, step: MatmulRegion, later: tuple[Step, ...]) -> Iterator[str]:
-    if step.batched:
-        yield f"{step.product} = torch.bmm({step.lhs}, {step.rhs}{'.mT' if step.rhs_transposed else ''})"
-    else:
-        weight = step.rhs if step.rhs_transposed else f"{step.rhs}.t()"
-        bias = f", {step.bias}" if step.bias else ""
-        yield f"{step.product} = nn.functional.linear({step.lhs}, {weight}{bias})"
+    yield f"{step.product} = {product_text(step, step.lhs, step.rhs, step.bias)}"
     if step.epilogue is not None:
         yield from _call_lines(plan, step.epilogue, later)
 
@@ -178,7 +139,7 @@ def _call_lines(plan: Plan, region: KernelRegion, later: tuple[Step, ...]) -> It
             free = None
         else:
             yield f"{store.buffer} = torch.empty(({shapes[store.buffer]}))"
-    names = region_buffers(region)
+    names = region.buffers()
     yield f"n_{region.name} = [{', '.join(size_text(size) for size in region.domain)}]"
     elements = [_elements(region, name) for name in names]
     yield f'_run("{region.name}", [{", ".join(names)}], n_{region.name}, [{", ".join(elements)}])'
@@ -186,11 +147,7 @@ def _call_lines(plan: Plan, region: KernelRegion, later: tuple[Step, ...]) -> It
 
 def _elements(region: KernelRegion, name: str) -> str:
     """How many elements a region takes a buffer to have."""
-    axes: tuple[int, ...] | None = next((load.axes for load in region.loads() if load.buffer == name), None)
-    if axes is None:
-        per_row = next(store.per_row for store in region.stores if store.buffer == name)
-        axes = tuple(range(region.row_axes if per_row else len(region.domain)))
-    return " * ".join(f"n_{region.name}[{axis}]" for axis in axes) or "1"
+    return " * ".join(f"n_{region.name}[{axis}]" for axis in region.axes_of(name)) or "1"
 
 
 def _replaceable(plan: Plan, region: KernelRegion, later: tuple[Step, ...]) -> str | None:

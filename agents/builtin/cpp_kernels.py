@@ -39,11 +39,6 @@ class Tuning:
     streams: bool = False
 
 
-def region_buffers(region: KernelRegion) -> tuple[str, ...]:
-    """Buffers of a region in the order its function takes them: those read, then those written."""
-    return tuple(dict.fromkeys([*(load.buffer for load in region.loads()), *(s.buffer for s in region.stores)]))
-
-
 def region_source(region: KernelRegion, tuning: Tuning) -> str:
     """The function `extern "C" void <name>(void* const* at, const int64_t* n, int threads)`."""
     lines = "\n".join(f"  {line}" for line in _Function(region, tuning).lines())
@@ -66,7 +61,7 @@ class _Function:
 
     def lines(self) -> Iterator[str]:
         written = {store.buffer for store in self.region.stores}
-        for number, buffer in enumerate(region_buffers(self.region)):
+        for number, buffer in enumerate(self.region.buffers()):
             kind = "float*" if buffer in written else "const float*"
             yield f"{kind} {buffer} = ({kind})at[{number}];"
         rows = self._product(range(self.region.row_axes))

@@ -3,10 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 
-from everforge.agents.builtin.plan import Constant, Pointwise, Value
+from everforge.agents.builtin.plan import ARITHMETIC, COMPARISONS, Constant, Pointwise, Value
 
-_OPERATORS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
-_COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 _CALLS = {
     **{name: f"{name}_" for name in ("abs", "exp", "expm1", "log", "log1p", "tanh", "erf", "sigmoid")},
     **{name: f"{name}_" for name in ("sin", "cos", "floor", "ceil", "sign", "sqrt", "pow")},
@@ -28,15 +26,15 @@ def number_text(number: float) -> str:
 def expression(value: Pointwise, values: Sequence[Value], name: Namer) -> str:
     """The value's expression, where `name` gives a vector for each operand."""
     op, args = value.op, [name(arg) for arg in value.args]
-    if op in _OPERATORS:
-        return f"{args[0]} {_OPERATORS[op]} {args[1]}"
+    if op in ARITHMETIC:
+        return f"{args[0]} {ARITHMETIC[op]} {args[1]}"
     if op in ("maximum", "minimum"):
         return _extremum(op, args, [values[arg] for arg in value.args])
     if op in _CALLS:
         return f"{_CALLS[op]}({', '.join(args)})"
     if op == "where":
         return f"chosen({condition(value.args[0], values, name)}, {args[1]}, {args[2]})"
-    if op in _COMPARISONS or op.startswith("logical"):
+    if op in COMPARISONS or op.startswith("logical"):
         return f"truth({_condition_of(value, name)})"
     return _SIMPLE[op].format(*args)
 
@@ -57,15 +55,15 @@ def _extremum(op: str, args: list[str], operands: list[Value]) -> str:
 def condition(number: int, values: Sequence[Value], name: Namer) -> str:
     """A value as a mask: a comparison directly, anything else by not being 0."""
     value = values[number]
-    if isinstance(value, Pointwise) and value.op in _COMPARISONS:
+    if isinstance(value, Pointwise) and value.op in COMPARISONS:
         return _condition_of(value, name)
     return f"{name(number)} != 0.f"
 
 
 def _condition_of(value: Pointwise, name: Namer) -> str:
     args = [name(arg) for arg in value.args]
-    if value.op in _COMPARISONS:
-        return f"{args[0]} {_COMPARISONS[value.op]} {args[1]}"
+    if value.op in COMPARISONS:
+        return f"{args[0]} {COMPARISONS[value.op]} {args[1]}"
     if value.op == "logical_not":
         return f"{args[0]} == 0.f"
     return f"({args[0]} != 0.f) {'&' if value.op == 'logical_and' else '|'} ({args[1]} != 0.f)"

@@ -1,13 +1,14 @@
-"""The parts of a candidate's Python that do not depend on the device: state by name, sizes, steps left to PyTorch.
+"""The parts of a candidate's Python that do not depend on the device: state by name, sizes, PyTorch's own calls.
 
-`cpp_emitter.py` writes `class ModelNew` with it.
+`cpp_emitter.py` and `triton_module.py` write `class ModelNew` with it.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from everforge.agents.builtin.plan import Buffer, BufferArg, DeviceOf, Plan, Size, TorchStep
+from everforge.agents.builtin.closing import reads
+from everforge.agents.builtin.plan import Buffer, BufferArg, DeviceOf, MatmulRegion, Plan, Size, TorchStep, describe
 from everforge.model.graph import TaskGraph
 
 STATE_HELPERS = '''
@@ -35,6 +36,55 @@ def _fit_shapes(model, state, prefix, *_):
         if isinstance(held, torch.Tensor) and held.shape != value.shape:
             held.data = torch.zeros(value.shape, dtype=held.dtype, device=held.device)
 '''
+
+
+def class_text(plan: Plan, graph: TaskGraph, forward: Iterable[str], constructor: Iterable[str] = ()) -> str:
+    """The class: the reference's state under its names, and forward with these lines before it returns."""
+    declared = "\n".join(f"        {line}" for line in [*state_lines(plan, graph), *constructor])
+    body = "\n".join(f"        {line}" for line in [*opening_lines(plan), *forward, f"return {returned_text(plan)}"])
+    names = "".join(f", {name}" for name in argument_names(plan))
+    return f'''
+
+class ModelNew(nn.Module):
+    """The task's Model with the steps above in place of its operations."""
+
+    def __init__(self, *_arguments, **_named):
+        super().__init__()
+{declared}
+
+    def forward(self{names}):
+{body}
+'''
+
+
+def head_text(plan: Plan) -> str:
+    """The docstring of the candidate: its steps."""
+    steps = "\n".join(f"  {line}" for line in describe(plan))
+    return f'"""Written by Everforge\'s builtin generator. Steps, in order:\n\n{steps}\n"""\n\n'
+
+
+def opening_lines(plan: Plan) -> Iterator[str]:
+    """Statements of forward that make inputs contiguous and bring what is read of the module's state."""
+    for buffer in inputs_of(plan):
+        yield f"{buffer.name} = {buffer.name}.contiguous()"
+    for buffer in plan.buffers:
+        if buffer.origin == "constant":
+            yield f"{buffer.name} = self.{buffer.name}"
+        elif buffer.origin in ("parameter", "buffer") and _is_read(plan, buffer.name):
+            yield f'{buffer.name} = self.get_{buffer.origin}("{buffer.target}").contiguous()'
+
+
+def _is_read(plan: Plan, name: str) -> bool:
+    return name in plan.results or any(name in reads(step) for step in plan.steps)
+
+
+def product_text(region: MatmulRegion, lhs: str, rhs: str, bias: str | None) -> str:
+    """PyTorch's own product of operands under these names."""
+    if region.batched:
+        product = f"torch.bmm({lhs}, {rhs}{'.mT' if region.rhs_transposed else ''})"
+        return product if bias is None else f"{product} + {bias}"
+    weight = rhs if region.rhs_transposed else f"{rhs}.t()"
+    return f"nn.functional.linear({lhs}, {weight}{'' if bias is None else f', {bias}'})"
 
 
 def state_lines(plan: Plan, graph: TaskGraph) -> Iterator[str]:

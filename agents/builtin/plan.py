@@ -45,6 +45,10 @@ POINTWISE_ARITY = {
 }  # fmt: skip
 """Every operation a `Pointwise` value may name, and its number of operands."""
 
+ARITHMETIC = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+"""Operations that C++ and Triton write with the same sign between their operands."""
+
 ReduceOp = Literal["sum", "max", "min", "prod"]
 ScanOp = Literal["sum", "prod"]
 
@@ -184,6 +188,18 @@ class KernelRegion:
     def loads(self) -> Iterator[Load]:
         """Every load, in order."""
         return (value for value in self.values if isinstance(value, Load))
+
+    def buffers(self) -> tuple[str, ...]:
+        """Names of the buffers it reads, then of those it writes, each once."""
+        return tuple(dict.fromkeys([*(load.buffer for load in self.loads()), *(s.buffer for s in self.stores)]))
+
+    def axes_of(self, buffer: str) -> tuple[int, ...]:
+        """The domain axes along which it takes a buffer to lie."""
+        for load in self.loads():
+            if load.buffer == buffer:
+                return load.axes
+        per_row = next(store.per_row for store in self.stores if store.buffer == buffer)
+        return tuple(range(self.row_axes if per_row else len(self.domain)))
 
 
 @dataclass(frozen=True)

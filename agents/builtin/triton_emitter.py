@@ -6,9 +6,11 @@ Parameters are named `<step>_<what>`; every one has a default, so an empty choic
 
 from collections.abc import Mapping
 
-from everforge.agents.builtin.plan import KernelRegion, MatmulRegion, Plan, TorchStep, describe
-from everforge.agents.builtin.triton_launch import matmul_source, region_source
+from everforge.agents.builtin.module_text import head_text
+from everforge.agents.builtin.plan import KernelRegion, MatmulRegion, Plan, TorchStep
+from everforge.agents.builtin.triton_launch import region_source
 from everforge.agents.builtin.triton_math import functions_used
+from everforge.agents.builtin.triton_matmul_launch import matmul_source
 from everforge.agents.builtin.triton_module import helpers_text, module_text
 from everforge.agents.builtin.triton_space import Choice, is_fused, tail_of, triton_space, without_tail
 from everforge.model.candidate import ParameterValue
@@ -45,10 +47,7 @@ def _step_source(step: KernelRegion | MatmulRegion, choice: Choice) -> str:
 
 def _head(plan: Plan, kernels: str) -> str:
     """Docstring with the steps, and the imports that are needed."""
-    steps = "\n".join(f"  {line}" for line in describe(plan))
     descriptors = _DESCRIPTORS if "TensorDescriptor" in kernels else ""
     cached = "import functools\n\n" if "_multiprocessors(" in kernels else ""
-    return (
-        f'"""Written by Everforge\'s builtin generator. Steps, in order:\n\n{steps}\n"""\n\n{cached}'
-        f"import torch\nimport triton\nimport triton.language as tl\nfrom torch import nn\n{descriptors}"
-    )
+    imports = "import torch\nimport triton\nimport triton.language as tl\nfrom torch import nn\n"
+    return head_text(plan) + cached + imports + descriptors

@@ -7,8 +7,8 @@ checkable without a GPU.
 
 from collections.abc import Sequence
 
-_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
-_COMPARE = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+from everforge.agents.builtin.plan import ARITHMETIC, COMPARISONS
+
 _CALLS = {
     "neg": "-{0}",
     "abs": "tl.abs({0})",
@@ -134,19 +134,19 @@ def _tile_of(number, m_tiles, n_tiles, GROUP: tl.constexpr):
 
 def pointwise_text(op: str, args: Sequence[str]) -> str:
     """The expression for `op` of the given operands. Raises KeyError for an operation the plan does not know."""
-    if op in _INFIX:
-        return f"{args[0]} {_INFIX[op]} {args[1]}"
+    if op in ARITHMETIC:
+        return f"{args[0]} {ARITHMETIC[op]} {args[1]}"
     if op == "where":
         return f"tl.where({condition_text(args[0])}, {args[1]}, {args[2]})"
-    if op in _COMPARE or op.startswith("logical_"):
+    if op in COMPARISONS or op.startswith("logical_"):
         return f"tl.where({truth_text(op, args)}, 1.0, 0.0)"
     return _CALLS[op].format(*args)
 
 
 def truth_text(op: str, args: Sequence[str]) -> str:
     """A comparison or logical operation as a condition, not yet turned into 1.0 and 0.0."""
-    if op in _COMPARE:
-        return f"{args[0]} {_COMPARE[op]} {args[1]}"
+    if op in COMPARISONS:
+        return f"{args[0]} {COMPARISONS[op]} {args[1]}"
     if op == "logical_not":
         return f"{args[0]} == 0.0"
     joined = {"logical_and": "&", "logical_or": "|"}[op]

@@ -6,18 +6,16 @@
 from collections.abc import Iterator
 from typing import Any
 
-from everforge.agents.builtin.closing import reads
 from everforge.agents.builtin.module_text import (
     STATE_HELPERS,
-    argument_names,
+    class_text,
     inputs_of,
-    returned_text,
+    product_text,
     size_text,
-    state_lines,
     step_lines,
 )
 from everforge.agents.builtin.plan import BufferArg, KernelRegion, MatmulRegion, Plan, TorchStep
-from everforge.agents.builtin.triton_launch import matmul_buffers, region_buffers
+from everforge.agents.builtin.triton_matmul_launch import matmul_buffers
 from everforge.agents.builtin.triton_space import Choice, is_fused, tail_of, without_tail
 from everforge.model.graph import TaskGraph
 
@@ -65,21 +63,9 @@ def helpers_text(module: str, kernels: str) -> str:
 
 def module_text(graph: TaskGraph, choice: Choice) -> str:
     """The class: constructor with every parameter and buffer declared, and forward."""
-    forward = "\n".join(f"        {line}" for line in _Forward(choice).lines())
-    names = "".join(f", {name}" for name in argument_names(choice.plan))
-    copies = "        self._copies = {}\n" if "self._copies" in forward else ""
-    declared = "".join(f"        {line}\n" for line in state_lines(choice.plan, graph))
-    return f'''
-
-class ModelNew(nn.Module):
-    """The task's Model with the steps above in place of its operations."""
-
-    def __init__(self, *_arguments, **_named):
-        super().__init__()
-{declared}{copies}
-    def forward(self{names}):
-{forward}
-'''
+    forward = list(_Forward(choice).lines())
+    copies = ["self._copies = {}"] if any("self._copies" in line for line in forward) else []
+    return class_text(choice.plan, graph, forward, copies)
 
 
 class _Forward:
@@ -93,13 +79,6 @@ class _Forward:
         self.stored_low = _stored_low(self.plan) if self.low else frozenset()
 
     def lines(self) -> Iterator[str]:
-        for buffer in inputs_of(self.plan):
-            yield f"{buffer.name} = {buffer.name}.contiguous()"
-        for buffer in self.plan.buffers:
-            if buffer.origin == "constant":
-                yield f"{buffer.name} = self.{buffer.name}"
-            elif buffer.origin in ("parameter", "buffer") and self._is_read(buffer.name):
-                yield f'{buffer.name} = self.get_{buffer.origin}("{buffer.target}").contiguous()'
         first = next(iter(inputs_of(self.plan)), None) or self.plan.buffers[0]
         yield f"device = {first.name}.device"
         for step in self.plan.steps:
@@ -110,15 +89,11 @@ class _Forward:
                     yield from self._matmul(step)
                 case TorchStep():
                     yield from step_lines(step)
-        yield f"return {returned_text(self.plan)}"
-
-    def _is_read(self, name: str) -> bool:
-        return name in self.plan.results or any(name in reads(step) for step in self.plan.steps)
 
     def _region(self, region: KernelRegion) -> Iterator[str]:
         for store in region.stores:
             yield self._allocation(store.buffer)
-        yield self._call(region.name, [*region_buffers(region), *map(size_text, region.domain)])
+        yield self._call(region.name, [*region.buffers(), *map(size_text, region.domain)])
 
     def _matmul(self, region: MatmulRegion) -> Iterator[str]:
         if self.choice.text(f"{region.name}_kernel") == "torch":
@@ -143,12 +118,7 @@ class _Forward:
     def _vendor_product(self, region: MatmulRegion) -> Iterator[str]:
         lhs, rhs = self._operand(region.lhs, casts=True), self._operand(region.rhs, casts=True)
         bias = self._operand(region.bias, casts=True) if region.bias is not None else None
-        if region.batched:
-            product = f"torch.bmm({lhs}, {rhs}{'.mT' if region.rhs_transposed else ''})"
-            product += f" + {bias}" if bias else ""
-        else:
-            weight = rhs if region.rhs_transposed else f"{rhs}.t()"
-            product = f"nn.functional.linear({lhs}, {weight}{f', {bias}' if bias else ''})"
+        product = product_text(region, lhs, rhs, bias)
         returns_low = region.product in self.stored_low or (region.epilogue is not None and not region.keeps_product)
         yield f"{region.product} = {product}{'' if returns_low or not self.low else '.float()'}"
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from everforge.agents.builtin.plan import KernelRegion, MatmulRegion, Plan
+from everforge.agents.builtin.triton_folds import RowFolds, element_stores
 from everforge.agents.builtin.triton_matmul import can_fuse, with_split_epilogues
 from everforge.agents.builtin.triton_pointwise import is_flat
-from everforge.agents.builtin.triton_rows import RowFolds, element_stores
 from everforge.agents.builtin.triton_split import can_split
 from everforge.model.candidate import ParameterValue
 from everforge.model.device import DeviceKind

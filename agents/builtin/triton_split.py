@@ -7,7 +7,8 @@ elements being the extreme. Every sweep is a kernel; what it folds goes to memor
 
 from everforge.agents.builtin.plan import KernelRegion, Reduce, Scan, Store
 from everforge.agents.builtin.triton_domain import Domain
-from everforge.agents.builtin.triton_rows import KernelText, RowFolds, element_stores, indented
+from everforge.agents.builtin.triton_folds import RowFolds, element_stores
+from everforge.agents.builtin.triton_rows import KernelText, indented
 from everforge.agents.builtin.triton_values import TILE_MASKS, ValueTexts, needed, operands
 
 _OPENING = [

@@ -8,7 +8,16 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from everforge.agents.builtin.plan import ColumnCount, Constant, KernelRegion, Load, Pointwise, Reduce, Scan
+from everforge.agents.builtin.plan import (
+    COMPARISONS,
+    ColumnCount,
+    Constant,
+    KernelRegion,
+    Load,
+    Pointwise,
+    Reduce,
+    Scan,
+)
 from everforge.agents.builtin.triton_domain import Domain
 from everforge.agents.builtin.triton_math import pointwise_text, truth_text
 
@@ -26,7 +35,6 @@ class Masks:
 TILE_MASKS = Masks(element="live", row="row_live", column="column_live", single="(1, 1)")
 FLAT_MASKS = Masks(element="live", row="live", column="live", single="(1,)")
 
-_COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 # Variables of the emitters' own in a kernel, which no value may be called.
 _RESERVED = frozenset(
     (
@@ -127,7 +135,7 @@ def operands(region: KernelRegion, number: int) -> tuple[int, ...]:
 def is_folded(region: KernelRegion, number: int) -> bool:
     """Whether a value, used as a condition, is written as the comparison it is."""
     value = region.values[number]
-    if not isinstance(value, Pointwise) or value.op not in _COMPARISONS:
+    if not isinstance(value, Pointwise) or value.op not in COMPARISONS:
         return False
     return any(not isinstance(region.values[arg], Constant | ColumnCount) for arg in value.args)
 

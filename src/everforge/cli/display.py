@@ -136,7 +136,9 @@ class LiveDisplay:
             parts += [Text(f"note: {note}", style="dim") for note in self._notes[-3:]]
             parts.append(self._spinner)
         title = f"{self._spec.name} on {self._device}"
-        return Panel(Group(*parts), title=title, title_align="left")
+        # A frame as wide as the screen would be torn by the ^C that terminals echo behind its last line.
+        width = self._console.width - 2 * len("^C")
+        return Panel(Group(*parts), title=title, title_align="left", width=width)
 
     def _add(self, event: TrialFinished) -> None:
         self._spent, self._spent_at_s = event.spent, self._clock.monotonic_s()

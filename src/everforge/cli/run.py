@@ -24,7 +24,7 @@ from everforge.model.campaign import CampaignRecord, CampaignSpec, CampaignState
 from everforge.model.device import DeviceKind
 from everforge.model.trial import Trial
 from everforge.model.verdict import ExitCode, Fault
-from everforge.search.events import CampaignEnded, Event, Listener
+from everforge.search.events import CampaignEnded, CampaignStarted, Event, Listener, TrialFinished
 
 # What shells say of a process that Ctrl-C ended: 128 + SIGINT.
 INTERRUPTED = 130
@@ -92,13 +92,13 @@ def _run_all(
     stop = StopSignal()
     with stop.installed(), local_supply() as supply:
         for spec in specs:
-            ending = _Ending()
+            ending = Ending()
             try:
                 with campaign_shown(spec, console) as show:
                     listener = ending.passing_to(show)
                     record = station.run_campaign(spec, supply, listener=listener, stop=stop)
             except KeyboardInterrupt:
-                console.print("interrupted before anything was tried: nothing was recorded", markup=False)
+                console.print(ending.interrupted_line(), markup=False)
                 return INTERRUPTED
             _report(record, ending.champion_trial, console, manifest, as_json)
             if code := exit_code_of_record(record):
@@ -123,14 +123,24 @@ def exit_code_of_record(record: CampaignRecord) -> int:
     return 0
 
 
-class _Ending:
-    """Keeps the champion's trial from the last event, for the table of results."""
+class Ending:
+    """Keeps from the events what is said at the end: the champion's trial, whether there are trials at all."""
 
     def __init__(self) -> None:
         self.champion_trial: Trial | None = None
+        self._any_trial = False
+
+    def interrupted_line(self) -> str:
+        """What an interruption at once, by a second Ctrl-C or before the campaign began, left behind."""
+        if self._any_trial:
+            return "interrupted: every finished trial is kept; the same command again resumes from them"
+        return "interrupted before anything was tried: no trial was recorded"
 
     def passing_to(self, show: Listener) -> Listener:
         def listener(event: Event) -> None:
+            self._any_trial |= isinstance(event, TrialFinished) or (
+                isinstance(event, CampaignStarted) and event.resumed_trials > 0
+            )
             if isinstance(event, CampaignEnded):
                 self.champion_trial = event.champion_trial
             show(event)

@@ -15,14 +15,22 @@ from everforge.agents.runner_supply import RunnerSupply
 from everforge.agents.workstation import Workstation
 from everforge.cli.display import LiveDisplay, campaign_shown
 from everforge.cli.results import mlflow_command, print_results
-from everforge.cli.run import exit_code_of_record
+from everforge.cli.run import Ending, exit_code_of_record
 from everforge.cli.wording import origin_text
 from everforge.model.budget import Budget, Spend
 from everforge.model.campaign import CampaignRecord, CampaignSpec, CampaignState
 from everforge.model.candidate import GeneratorKind, ParameterValue
 from everforge.model.trial import Purpose, Trial
 from everforge.model.verdict import Fault, Verdict
-from everforge.search.events import CampaignEnded, Event, Noted, StageChanged, TaskAccepted, TrialFinished
+from everforge.search.events import (
+    CampaignEnded,
+    CampaignStarted,
+    Event,
+    Noted,
+    StageChanged,
+    TaskAccepted,
+    TrialFinished,
+)
 from everforge.search.generator import Generator
 from everforge.testing import samples
 from everforge.testing.fakes import FakeClock, FakeRunner, Judgement, ScriptedGenerator
@@ -268,6 +276,34 @@ def test_seconds_of_the_live_display_pass_between_trials() -> None:
     console.print(display)
     assert isinstance(console.file, io.StringIO)
     assert "120 of 600" in console.file.getvalue()
+
+
+def test_echo_of_ctrl_c_fits_beside_the_live_display() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    console.print(LiveDisplay(samples.campaign_spec(), console))
+    assert isinstance(console.file, io.StringIO)
+    assert max(len(line.rstrip()) for line in console.file.getvalue().splitlines()) <= 76
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        pytest.param((), "no trial was recorded", id="before the campaign"),
+        pytest.param(EVENTS[:2], "no trial was recorded", id="before the first trial"),
+        pytest.param(EVENTS[:3], "every finished trial is kept", id="after a trial"),
+        pytest.param(
+            (CampaignStarted(spec=samples.campaign_spec(), resumed_trials=2),),
+            "every finished trial is kept",
+            id="resumed",
+        ),
+    ],
+)
+def test_interruption_at_once_says_truly_what_is_kept(events: tuple[Event, ...], said: str) -> None:
+    ending = Ending()
+    listener = ending.passing_to(lambda event: None)
+    for event in events:
+        listener(event)
+    assert said in ending.interrupted_line()
 
 
 def test_parameters_are_told_without_the_number_of_the_only_kernel() -> None:

@@ -14,6 +14,10 @@ from everforge.model.campaign import CampaignRecord, CampaignState, Champion
 from everforge.model.evaluation import VariantResult
 from everforge.model.trial import Trial
 
+# MLflow's server imports LiteLLM, which asks the network for its price list; without a network the warnings of its
+# two threads were seen to wait for each other's imports for ever (litellm 1.93 under mlflow 3.17).
+_LITELLM_OFFLINE = "LITELLM_LOCAL_MODEL_COST_MAP=True"
+
 
 def print_results(record: CampaignRecord, champion_trial: Trial | None, manifest: Path, console: Console) -> None:
     """Write the campaign's results: a table of times, the champion, where everything is, what to run next."""
@@ -112,7 +116,7 @@ def mlflow_command(tracking_uri: str) -> str:
     """The command that shows the trials; for a server, its address is all there is to open."""
     if tracking_uri.startswith(("http://", "https://")):
         return f"open {tracking_uri}"
-    return shlex.join([_command("mlflow"), "ui", "--backend-store-uri", tracking_uri])
+    return f"{_LITELLM_OFFLINE} {shlex.join([_command('mlflow'), 'ui', '--backend-store-uri', tracking_uri])}"
 
 
 def _command(name: str) -> str:

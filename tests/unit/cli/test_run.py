@@ -219,6 +219,12 @@ def test_tracking_server_is_opened_not_served() -> None:
     assert mlflow_command("http://mlflow:5000") == "open http://mlflow:5000"
 
 
+def test_the_shown_command_opens_a_local_store_without_asking_the_network() -> None:
+    command = mlflow_command("sqlite:////tmp/a b/mlflow.db")
+    assert command.startswith("LITELLM_LOCAL_MODEL_COST_MAP=True ")
+    assert command.endswith("mlflow ui --backend-store-uri 'sqlite:////tmp/a b/mlflow.db'")
+
+
 @pytest.mark.parametrize(
     ("state", "fault", "code"),
     [

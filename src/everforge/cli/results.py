@@ -15,7 +15,7 @@ from everforge.model.evaluation import VariantResult
 from everforge.model.trial import Trial
 
 # MLflow's server imports LiteLLM, which asks the network for its price list; without a network the warnings of its
-# two threads were seen to wait for each other's imports for ever (litellm 1.93 under mlflow 3.17).
+# two threads were seen to wait for each other's imports for ever (litellm 1.106, mlflow 3.17).
 _LITELLM_OFFLINE = "LITELLM_LOCAL_MODEL_COST_MAP=True"
 
 

@@ -91,10 +91,13 @@ class Device(ABC):
             torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = previous
 
     def flusher(self) -> Call:
-        """A call that evicts the last-level cache: it writes twice its size, 256 MiB at most."""
+        """A call that evicts the last-level cache: it changes twice its size, 256 MiB at most.
+
+        It reads as well as writes: filling large memory goes past a CPU's cache and leaves in it what was there.
+        """
         size = min(max(2 * self.cache_bytes(), 16 << 20), 256 << 20)
-        waste = torch.empty(size // 4, dtype=torch.int32, device=self.torch_device)
-        return waste.zero_
+        waste = torch.zeros(size // 4, dtype=torch.int32, device=self.torch_device)
+        return lambda: waste.add_(1)
 
     def peaks(self, policy: Precision) -> Peaks:
         """The ceilings a policy allows, measured now: a large copy, and a large matrix product per precision."""

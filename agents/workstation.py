@@ -18,7 +18,7 @@ from everforge.model.campaign import CampaignRecord, CampaignSpec
 from everforge.model.session import EvaluationSettings
 from everforge.search.events import Listener, all_of, ignore
 from everforge.store.base import Store
-from everforge.store.local import open_store
+from everforge.store.local import OUTBOX_FOLDER, open_store
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Workstation:
             generators=self.generators_of(spec, self.api_key_file),
             clock=SystemClock(),
             champions_dir=self.champions_dir,
-            may_resume=self.state_dir.exists(),
+            may_resume=(self.state_dir / OUTBOX_FOLDER).exists(),  # every store has one, from its opening on
             listener=listener if self.meter is None else all_of(listener, metered(self.meter)),
             stop=stop or StopSignal(),
         )

@@ -44,13 +44,16 @@ _BUDGET_BARS = (("trials", "trials"), ("seconds", "seconds"), ("device_seconds",
 
 
 @contextmanager
-def campaign_shown(spec: CampaignSpec, console: Console) -> Iterator[Listener]:
-    """A listener that shows one campaign while the block runs: live on a terminal, else in plain lines."""
+def campaign_shown(spec: CampaignSpec, console: Console, transient: bool = False) -> Iterator[Listener]:
+    """A listener that shows one campaign while the block runs: live on a terminal, else in plain lines.
+
+    The last frame stays on the screen unless it is transient.
+    """
     if not console.is_terminal:
         yield PlainDisplay(spec, console)
         return
     display = LiveDisplay(spec, console)
-    with Live(display, console=console, refresh_per_second=4):
+    with Live(display, console=console, refresh_per_second=4, transient=transient):
         yield display
 
 

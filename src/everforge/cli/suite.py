@@ -102,7 +102,7 @@ def _run(request: SuiteRequest, tasks: Sequence[PlannedTask], workstation: Works
 
 def _ports(workstation: Workstation, supply: RunnerSupply, stop: StopSignal, news: Console) -> SuitePorts:
     def run_campaign(spec: CampaignSpec, listener: Listener) -> CampaignRecord:
-        with campaign_shown(spec, news) as show:
+        with campaign_shown(spec, news, transient=True) as show:
             return workstation.run_campaign(spec, supply, listener=all_of(listener, show), stop=stop)
 
     return SuitePorts(run_campaign, supply.discard, partial(news.print, markup=False, soft_wrap=True))

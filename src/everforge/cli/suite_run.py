@@ -14,7 +14,7 @@ from everforge.cli.suite_report import write_reports
 from everforge.cli.suite_rows import row_of_campaign, row_of_error, suite_report
 from everforge.cli.task_file import at_path
 from everforge.cli.wording import interval_text
-from everforge.errors import HarnessFault, MachineFault, TaskError, UsageError
+from everforge.errors import DeviceFault, HarnessFault, MachineFault, TaskError, UsageError
 from everforge.model.base import Record
 from everforge.model.budget import Budget
 from everforge.model.campaign import CampaignRecord, CampaignSpec, CampaignState, ModelSettings
@@ -76,6 +76,7 @@ class SuiteRun:
         self._progress = SuiteProgress()
         self._device_name: str | None = None
         self._rows: dict[str, TaskRow] = {}
+        self._fault: type[MachineFault] = HarnessFault
 
     def run(self, tasks: Sequence[PlannedTask]) -> SuiteReport:
         """Run every task that is not done yet and write the reports.
@@ -98,9 +99,10 @@ class SuiteRun:
             row = self._row(task, f"[{number}/{len(tasks)}] {task.key}")
             self._rows[task.key] = row
             self._ports.say(f"[{number}/{len(tasks)}] {task.key}: {row_text(row)}")
-            failed_in_a_row = failed_in_a_row + 1 if row.status is TaskStatus.FAILED else 0
+            if row.status is not TaskStatus.REFUSED:  # what is wrong with a file says nothing of the machine
+                failed_in_a_row = failed_in_a_row + 1 if row.status is TaskStatus.FAILED else 0
             if failed_in_a_row == MACHINE_FAILURES:
-                raise HarnessFault(
+                raise self._fault(
                     f"the machine failed {MACHINE_FAILURES} tasks in a row, the last with: {row.error}; "
                     "mend it and give the same command again to go on"
                 )
@@ -140,6 +142,7 @@ class SuiteRun:
             return row_of_error(task.key, TaskStatus.REFUSED, at_path(str(error), spec.task, task.path))
         except MachineFault as fault:
             self._ports.discard_runner()
+            self._fault = DeviceFault if isinstance(fault, DeviceFault) else HarnessFault
             return row_of_error(task.key, TaskStatus.FAILED, str(fault))
         if record.state is CampaignState.INTERRUPTED:
             raise KeyboardInterrupt

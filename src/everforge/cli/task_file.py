@@ -109,8 +109,8 @@ def check_constants(variant: Variant, constants: Mapping[str, int], path: Path) 
     if unknown:
         known = ", ".join(sorted(constants)) or "none"
         raise UsageError(
-            f"{path}: variant {variant.name} sets {', '.join(unknown)}, "
-            f"which is no module-level constant of the task; it has: {known}"
+            f"{path}: the task has no module-level constant {', '.join(unknown)} for variant {variant.name} to set; "
+            f"it has: {known}"
         )
 
 

@@ -12,6 +12,7 @@ from everforge.store.outbox import OutboxStore, OutboxWatch
 
 # What MLflow's client takes: a database, or a server.
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
+OUTBOX_FOLDER = "outbox"
 
 
 def default_tracking_uri(state_dir: Path) -> str:
@@ -32,13 +33,13 @@ def open_store(
     directory that cannot be used.
     """
     if tracking_uri == OFFLINE:
-        outbox = state_dir / "outbox" / _folder_of(None)
+        outbox = state_dir / OUTBOX_FOLDER / _folder_of(None)
         return OutboxStore(OfflineStore(), outbox, clock or SystemClock(), watch=watch)
     uri = tracking_uri or default_tracking_uri(state_dir)
     _check(uri)
     return OutboxStore(
         MlflowStore(uri, None if uri.startswith("http") else state_dir / "artifacts"),
-        state_dir / "outbox" / _folder_of(tracking_uri),
+        state_dir / OUTBOX_FOLDER / _folder_of(tracking_uri),
         clock or SystemClock(),
         tracking_uri=uri,
         watch=watch,

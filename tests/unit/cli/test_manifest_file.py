@@ -207,8 +207,8 @@ BAD = {
     ),
     "constant of another name": (
         TAIL + "  variants:\n    - {name: wide, constants: {columns: 4}}\n",
-        "kernel.yaml (spec.task.inline, below line 7): variant wide sets columns, "
-        "which is no module-level constant of the task; it has: rows",
+        "kernel.yaml (spec.task.inline, below line 7): the task has no module-level constant columns "
+        "for variant wide to set; it has: rows",
     ),
     "key twice": (
         TAIL + "  precision: fp32\n  precision: tf32\n",

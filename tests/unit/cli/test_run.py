@@ -139,12 +139,13 @@ def test_task_the_runner_refuses_ends_with_one_message_and_leaves_nothing(
     tmp_path: Path, text: str, message: str
 ) -> None:
     (tmp_path / "kernel.yaml").write_text(text)
-    done = everforge(tmp_path, "kernel.yaml", "--json")
+    (tmp_path / "state").mkdir()  # one that is there already stays empty, too
+    done = everforge(tmp_path, "kernel.yaml", "--json", "--state-dir", "state")
     assert (done.returncode, done.stdout) == (2, "")
     last = done.stderr.splitlines()[-1]
     assert last.startswith("everforge: kernel.yaml (spec.task.inline, below line 7)")
     assert message in last
-    assert [path.name for path in tmp_path.iterdir()] == ["kernel.yaml"]
+    assert {path.name for path in tmp_path.rglob("*")} == {"kernel.yaml", "state"}
 
 
 # --- a campaign over a real store ----------------------------------------------------------------------------

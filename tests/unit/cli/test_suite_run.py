@@ -153,10 +153,19 @@ def test_a_machine_that_keeps_failing_stops_the_suite_with_what_was_done(bench: 
     for number in range(3, 7):
         bench.add(f"{number}_X.py", samples.TASK_SOURCE + f"# {number}\n")
     bench.faults = {f"{number}-x": DeviceFault("the device is lost") for number in range(3, 7)}
-    with pytest.raises(HarnessFault, match="3 tasks in a row, the last with: the device is lost"):
+    with pytest.raises(DeviceFault, match="3 tasks in a row, the last with: the device is lost"):
         bench.sit()
     assert bench.campaigns == ["1-a", "2-b", "3-x", "4-x", "5-x"]
     assert len(bench.kept()["tasks"]) == 5  # type: ignore[arg-type]
+
+
+def test_a_refused_task_does_not_hide_that_the_machine_keeps_failing(bench: Bench) -> None:
+    for number in (3, 4, 6):
+        bench.add(f"{number}_X.py", samples.TASK_SOURCE + f"# {number}\n")
+    bench.add("5_X.py", "def f(:\n")
+    bench.faults = {f"{number}-x": HarnessFault("the runner is gone") for number in (3, 4, 6)}
+    with pytest.raises(HarnessFault, match="3 tasks in a row, the last with: the runner is gone"):
+        bench.sit()
 
 
 def test_an_out_that_is_a_file_is_refused(bench: Bench) -> None:

@@ -91,11 +91,11 @@ class Workshop:
             session.close()
 
     def close(self) -> None:
-        """Close everything; what is still at work ends with the process."""
-        self._bench.shutdown(wait=False, cancel_futures=True)
+        """Close everything; work that is under way fails for want of its workers, and is waited for."""
+        self._nursery.close()
+        self._bench.shutdown(wait=True, cancel_futures=True)
         for session_id in list(self._sessions):
             self.close_session(session_id)
-        self._nursery.close()
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -71,9 +71,11 @@ def _init(message: dict[str, Any], cell: jail.Cell | None, connection: int, stat
     """Start the worker, adopt its orphans, and say how it ended."""
     try:
         os.setsid()
-        kernel.die_with_parent(signal.SIGKILL)
         kernel.adopt_orphans()
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+        # With a pid namespace the kernel kills what the init leaves; without one, the init must do it itself.
+        layers = () if cell is None else cell.layers
+        kernel.die_with_parent(signal.SIGKILL if "pids" in layers else signal.SIGTERM)
         worker = os.fork()
         if worker == 0:
             os.close(status)

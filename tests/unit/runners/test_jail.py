@@ -1,6 +1,7 @@
 """A hostile process harms nothing but itself: whatever it does, the parent learns how it ended and goes on."""
 
 import os
+import select
 import time
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,22 @@ def test_exception_is_data_and_the_worker_lives_on(nursery: Nursery) -> None:
         assert "ValueError: broken" in load(worker, "raise ValueError('broken')")["failure"]["line"]
         assert "SystemExit" in load(worker, "raise SystemExit(0)")["failure"]["line"]
         assert load(worker, "") == {}
+
+
+@pytest.mark.parametrize("limits", [pytest.param(LIMITS, id="jailed"), pytest.param(None, id="trusted")])
+def test_workers_end_with_the_warm_process(tmp_path: Path, limits: Limits | None) -> None:
+    nursery = Nursery(tmp_path)
+    try:
+        with nursery.worker(limits) as worker:
+            load(worker, "")  # it is there once it answers
+            [process] = worker._processes()
+            end = os.pidfd_open(process)
+            nursery.close()
+            # A pidfd becomes readable when its process ends; the worker itself waits for a request meanwhile.
+            assert select.select([end], [], [], 10.0)[0] == [end]
+            os.close(end)
+    finally:
+        nursery.close()
 
 
 def test_fork_bomb_stops_at_the_limit(nursery: Nursery) -> None:

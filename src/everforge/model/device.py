@@ -34,5 +34,7 @@ class Environment(Record):
 class Peaks(Record):
     """Rates of a device, measured on the spot; the roofline's two ceilings."""
 
-    bandwidth_bytes_per_s: float = Field(description="Large copy, bytes read plus bytes written")
+    bandwidth_bytes_per_s: float = Field(
+        description="The better of a large copy (bytes read plus written) and a large sum (bytes read)"
+    )
     flops_per_s: dict[Precision, float] = Field(description="Large matrix product, 2·M·N·K over its time")

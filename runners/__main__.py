@@ -5,6 +5,7 @@ standard input closes. Started by `agents/runner_process.py`.
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
@@ -38,29 +39,33 @@ def main() -> None:
         "--remove-directory", action="store_true", help="remove the socket's directory at the end, with all in it"
     )
     arguments = parser.parse_args()
-    token = sys.stdin.readline().strip()
-    if not token:
-        parser.error("the first line of standard input must be the client's token")
-    client = _taken_from_standard_input()
+    try:
+        token = sys.stdin.readline().strip()
+        if not token:
+            parser.error("the first line of standard input must be the client's token")
+        _serve(arguments.socket, token, _taken_from_standard_input())
+    finally:
+        if arguments.remove_directory:
+            shutil.rmtree(arguments.socket.parent, ignore_errors=True)
+
+
+def _serve(socket_path: Path, token: str, client: int) -> None:
+    """Serve until the client closes its end of the pipe, or is gone before it heard that we are ready."""
     with tempfile.TemporaryDirectory(prefix="everforge-") as root:
         # Workers' users must be able to reach their own directories below; its listing stays closed.
         Path(root).chmod(0o711)
         workshop = Workshop(Path(root))
-        server = RunnerServer(arguments.socket, token, workshop, _log)
+        server = RunnerServer(socket_path, token, workshop, _log)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
         try:
-            while os.read(client, 4096):
-                pass
-        except KeyboardInterrupt:
-            pass
+            with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+                os.write(sys.stdout.fileno(), b"ready\n")
+                while os.read(client, 4096):
+                    pass
         finally:
             server.shutdown()
-            arguments.socket.unlink(missing_ok=True)
+            socket_path.unlink(missing_ok=True)
             workshop.close()
-            if arguments.remove_directory:
-                shutil.rmtree(arguments.socket.parent, ignore_errors=True)
 
 
 if __name__ == "__main__":

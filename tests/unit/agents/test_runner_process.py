@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from everforge.agents.runner_process import LocalRunner, runner_environment, start_local_runner
+from everforge.agents.runner_process import RUNNER, LocalRunner, runner_environment, start_local_runner
 from everforge.errors import HarnessFault
 
 # A runner that is ready at once, keeps what it was given beside its socket, and ends with its standard input.
@@ -98,6 +98,19 @@ def test_runner_whose_client_is_killed_ends_and_leaves_nothing(tmp_path: Path) -
     # A pidfd becomes readable when its process ends.
     assert select.select([runner], [], [], 60.0)[0] == [runner]
     os.close(runner)
+    assert left_behind(tmp_path) == []
+
+
+def test_runner_whose_client_is_gone_before_it_is_ready_leaves_nothing(tmp_path: Path) -> None:
+    directory = tmp_path / "runner"
+    directory.mkdir()
+    command = [sys.executable, *RUNNER, "--socket", str(directory / "socket")]
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=write_end) as process:
+        os.close(write_end)
+        process.communicate(b"token\n", timeout=120)
+    assert process.returncode == 0
     assert left_behind(tmp_path) == []
 
 

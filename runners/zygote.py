@@ -97,6 +97,7 @@ def _become_worker(message: dict[str, Any], cell: jail.Cell | None, connection: 
         _redirect_output(message["directory"])
         os.environ.clear()
         os.environ.update(message["environment"])
+        os.chdir(message["directory"])
         if cell is not None:
             jail.lock_down(cell)
         from everforge.runners.worker import run_worker

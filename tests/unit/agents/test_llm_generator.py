@@ -298,7 +298,7 @@ def test_reply_of_instructions_and_half_code_is_only_a_candidate(bench: Start) -
 
 def test_budget_refuses_before_the_first_call(bench: Start) -> None:
     at = bench(GOOD)
-    with pytest.raises(BudgetExceeded, match="tokens budget"):
+    with pytest.raises(BudgetExceeded, match="tokens used"):
         at.generator().propose(context(Budget(tokens=1000), Spend(tokens=900)))
     assert at.server.requests == ()
 
@@ -316,7 +316,7 @@ def test_budget_refuses_the_second_ask_and_keeps_the_spend(bench: Start) -> None
     assert len(at.server.requests) == 1
     assert proposal.candidate is None
     assert proposal.spend == Spend(tokens=3500)
-    assert "tokens budget" in proposal.note
+    assert "tokens used" in proposal.note
 
 
 def test_budget_refuses_a_retry_that_no_longer_fits(bench: Start) -> None:
@@ -324,7 +324,7 @@ def test_budget_refuses_a_retry_that_no_longer_fits(bench: Start) -> None:
     proposal = at.generator().propose(context(Budget(tokens=5000)))
     assert len(at.server.requests) == 1
     assert proposal.candidate is None
-    assert "tokens budget" in proposal.note
+    assert "tokens used" in proposal.note
 
 
 def test_wait_beyond_the_seconds_budget_is_refused(bench: Start) -> None:

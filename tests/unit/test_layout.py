@@ -20,14 +20,14 @@ ROOMS = ("agents", "runners")
 REGISTRIES = [
     ("pypi", "org"),
     ("pythonhosted", "org"),
-    ("registry.npmjs", "org"),
-    ("proxy.golang", "org"),
-    ("deb.debian", "org"),
+    ("registry", "npmjs", "org"),
+    ("proxy", "golang", "org"),
+    ("deb", "debian", "org"),
     ("crates", "io"),
-    ("repo1.maven", "org"),
+    ("repo1", "maven", "org"),
 ]
 REGISTRY_HOSTS = re.compile("|".join(re.escape(".".join(parts)) for parts in REGISTRIES))
-MACHINE_PATHS = re.compile(r"/(?:root|Users/\w+|home/\w+|work/(?:main|shared|steering))/")
+MACHINE_PATHS = re.compile(r"/(?:root|Users/\w+|home/\w+)/")
 EMPTY_WORDS = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 MAX_LINES = 500
 # Each takes a second or more to import, and each changes its interface often.

@@ -10,6 +10,16 @@ from everforge.model.verdict import Fault, Verdict
 SCHEMA_VERSION = 1
 
 
+class DeviceReading(Record):
+    """The device's own sensors at one moment of a trial; None where the device does not tell."""
+
+    clock_mhz: float | None = Field(None, description="Clock of the compute units")
+    memory_clock_mhz: float | None = None
+    temperature_c: float | None = None
+    power_w: float | None = None
+    throttled_by: tuple[str, ...] = Field((), description="Reasons the device gives for holding its clocks down")
+
+
 class VariantResult(Record):
     """One variant of a trial: errors against float64, and times where it was timed."""
 
@@ -25,6 +35,12 @@ class VariantResult(Record):
     baselines_us: dict[str, float] = Field(default_factory=dict, description="Baseline to median time")
     speedup: Interval | None = Field(None, description="Fastest allowed baseline over candidate")
     samples: int | None = Field(None, description="Timed rounds behind the median")
+    speedup_by_wall: Interval | None = Field(None, description="The same speedup by the parent's own clock")
+    replay_us: float | None = Field(
+        None, description="Median time of one call replayed as a device graph, without launches; None if not captured"
+    )
+    baseline_replay_us: float | None = Field(None, description="As replay_us, of the fastest allowed baseline")
+    rechecked: int | None = Field(None, description="Outputs of timed calls that were compared with the truth")
 
 
 class StageSeconds(Record):
@@ -56,6 +72,9 @@ class Evaluation(Record):
     environment: Environment
     task_digest: str
     candidate_digest: str
+    evidence: tuple[str, ...] = Field((), description="What was seen that does not fit an honest candidate")
+    own_share: float | None = Field(None, description="Share of device time spent in the candidate's own kernels")
+    readings: tuple[DeviceReading, ...] = Field((), description="The device's sensors before and after timing")
     diagnostics: str | None = Field(None, description="Compiler output, traceback or stderr, truncated")
     stages: StageSeconds = StageSeconds()
     device_seconds: float = Field(0.0, description="Time the device was held by this trial")

@@ -27,6 +27,14 @@ class Variant(Record):
     held_out: bool = Field(False, description="Never shown to a generator; gates champions only")
 
 
+class InputContract(Record):
+    """What inputs a kernel must bear beside those of get_inputs(): the forms PyTorch itself takes without a word."""
+
+    strided: bool = Field(True, description="Inputs may be views: transposed in memory, or at an odd offset")
+    scales: tuple[float, ...] = Field((0.01, 32.0), description="Floating-point inputs are also tried times these")
+    empty_batch: bool = Field(False, description="The first dimension may be 0")
+
+
 class TaskSpec(Record):
     """A PyTorch reference, its variants and its precision policy."""
 
@@ -36,6 +44,9 @@ class TaskSpec(Record):
     precision: Precision = Precision.FP32
     mode: Mode = Mode.EVAL
     trainable: bool = Field(False, description="Parameters may change between calls, so nothing is prepacked")
+
+    inputs: InputContract = InputContract()
+    derive_held_out: bool = Field(True, description="The runner also tries sizes of its own before naming a champion")
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "TaskSpec":

@@ -31,7 +31,7 @@ CAMPAIGN = CampaignSpec(name="nightly", task=TASK, device=DeviceKind.CPU, budget
 
 def test_pinned_identities_have_not_moved() -> None:
     candidate = Candidate(source="class ModelNew: ...\n", language=Language.CPP, generator=GeneratorKind.LLM)
-    assert TASK.digest == "sha256:c03663ea32124b0eec1a37379e9cbafb4bdc09ad857561ee763dd40ebf917346"
+    assert TASK.digest == "sha256:fe342bb77b7bddc3035840cd81efe4f71f83d5227bff8413c85d6fca680dea55"
     assert CAMPAIGN.campaign_id == "890b3d0d4af9740d"
     assert candidate.digest == "sha256:8369080354365b49c3cbedbbdaed878276d72cca646ac442552c2217e95cddd7"
     assert trial_id_of(CAMPAIGN.campaign_id, 3, Purpose.CHAMPION, candidate.digest) == "29f5a523939ae6c3b50f7fb4"

@@ -32,9 +32,9 @@ CAMPAIGN = CampaignSpec(name="nightly", task=TASK, device=DeviceKind.CPU, budget
 def test_pinned_identities_have_not_moved() -> None:
     candidate = Candidate(source="class ModelNew: ...\n", language=Language.CPP, generator=GeneratorKind.LLM)
     assert TASK.digest == "sha256:fe342bb77b7bddc3035840cd81efe4f71f83d5227bff8413c85d6fca680dea55"
-    assert CAMPAIGN.campaign_id == "890b3d0d4af9740d"
+    assert CAMPAIGN.campaign_id == "d20c627d706dc606"
     assert candidate.digest == "sha256:8369080354365b49c3cbedbbdaed878276d72cca646ac442552c2217e95cddd7"
-    assert trial_id_of(CAMPAIGN.campaign_id, 3, Purpose.CHAMPION, candidate.digest) == "29f5a523939ae6c3b50f7fb4"
+    assert trial_id_of(CAMPAIGN.campaign_id, 3, Purpose.CHAMPION, candidate.digest) == "6e3c5fea65c622b25eaf70e5"
 
 
 def test_digest_is_the_hash_of_the_text_itself() -> None:

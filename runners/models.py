@@ -15,6 +15,7 @@ import torch
 from everforge.model.precision import Precision
 from everforge.model.task import ConstantValue, Mode
 from everforge.runners.devices.base import TORCH_DTYPES
+from everforge.runners.layouts import room_like
 from everforge.runners.taskfile import load_task_file
 from everforge.runners.tensors import Tree, map_tree
 
@@ -97,5 +98,5 @@ def task_class(name: str, source: str, constants: dict[str, ConstantValue]) -> C
 
 
 def to_device(tree: Tree, device: torch.device) -> Tree:
-    """A copy of the tree with every tensor on the device, in memory of this process."""
-    return map_tree(tree, lambda tensor: torch.empty_like(tensor, device=device).copy_(tensor))
+    """A copy of the tree with every tensor on the device, in memory of this process, laid out as it was."""
+    return map_tree(tree, lambda tensor: room_like(tensor, device).copy_(tensor))

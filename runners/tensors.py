@@ -5,6 +5,7 @@ writes its outputs into memory the parent made. No pickle in either direction.
 """
 
 import fcntl
+import math
 import mmap
 import os
 from collections.abc import Callable, Iterator
@@ -12,8 +13,8 @@ from typing import Any
 
 import torch
 
-# Every tensor starts on its own cache line, so that vector loads stay aligned.
-_ALIGNMENT = 64
+from everforge.runners.layouts import ALIGNMENT, offset_of, order_of, span, steps_of
+
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 Tree = Any
@@ -54,25 +55,43 @@ def size_bytes(tree: Tree) -> int:
     return sum(leaf.numel() * leaf.element_size() for leaf in leaves(tree))
 
 
-def describe(tree: Tree) -> tuple[Description, int]:
-    """The JSON description of a tree and the size in bytes of the block that holds its tensors."""
-    offset = 0
+def describe(tree: Tree, *, exact: bool = False) -> tuple[Description, int]:
+    """The JSON description of a tree and the size in bytes of the block that holds its tensors.
+
+    A tensor that is dense in some order of its dimensions keeps that order. Only an `exact` description also keeps
+    gaps between elements (`steps`) and a start off a cache line's (`offset`); both are counted in elements.
+    """
+    end = 0
 
     def node(value: Tree) -> Description:
-        nonlocal offset
+        nonlocal end
         if isinstance(value, torch.Tensor):
-            start = -(-offset // _ALIGNMENT) * _ALIGNMENT
-            offset = start + value.numel() * value.element_size()
-            return {
-                "tensor": start,
-                "shape": list(value.shape),
-                "order": _stride_order(value),
-                "dtype": str(value.dtype).removeprefix("torch."),
-                "device": value.device.type,
-            }
+            start = -(-end // ALIGNMENT) * ALIGNMENT
+            described = _tensor_node(value, start, exact)
+            end = start + _extent(described) * value.element_size()
+            return described
         return _plain_node(value, node)
 
-    return node(tree), offset
+    return node(tree), end
+
+
+def _tensor_node(tensor: torch.Tensor, start: int, exact: bool) -> Description:
+    offset, steps = (offset_of(tensor), steps_of(tensor)) if exact else (0, None)
+    return {
+        "tensor": start,
+        "shape": list(tensor.shape),
+        "order": order_of(tensor),
+        "dtype": str(tensor.dtype).removeprefix("torch."),
+        "device": tensor.device.type,
+        **({"offset": offset} if offset else {}),
+        **({"steps": steps} if steps is not None else {}),
+    }
+
+
+def _extent(node: Description) -> int:
+    """Elements from the start of a tensor's memory to its last element."""
+    steps, count = node.get("steps"), math.prod(node["shape"])
+    return int(node.get("offset", 0)) + (count if steps is None else span(node["shape"], steps))
 
 
 def _plain_node(value: Any, node: Callable[[Any], Description]) -> Description:
@@ -93,25 +112,11 @@ def _plain_node(value: Any, node: Callable[[Any], Description]) -> Description:
     raise UnsupportedValue(f"a {type(value).__name__} cannot be passed to a candidate")
 
 
-def _stride_order(tensor: torch.Tensor) -> list[int] | None:
-    """The dimensions from slowest to fastest for a dense permuted tensor; None for a contiguous one."""
-    if tensor.is_contiguous():
-        return None
-    # Dimensions of size 1 come first: their strides mean nothing and must not tell two equal layouts apart.
-    wide = [dim for dim in range(tensor.dim()) if tensor.shape[dim] != 1]
-    single = [dim for dim in range(tensor.dim()) if tensor.shape[dim] == 1]
-    order = single + sorted(wide, key=tensor.stride, reverse=True)
-    return order if tensor.permute(order).is_contiguous() else None
-
-
 def write(tree: Tree, description: Description, block: torch.Tensor) -> None:
     """Copy the tensors of `tree` into a block (uint8) at the places its description names."""
     for value, node in _pairs(tree, description):
-        laid_out = value if node["order"] is None else value.permute(node["order"])
-        source = laid_out.detach().contiguous().reshape(-1)
-        if source.numel():
-            start = node["tensor"]
-            block[start : start + source.numel() * source.element_size()].copy_(source.view(torch.uint8))
+        if value.numel():
+            _read_tensor(node, block).copy_(value.detach())
 
 
 def _pairs(tree: Tree, node: Description) -> Iterator[tuple[torch.Tensor, Description]]:
@@ -156,18 +161,21 @@ def _tree(description: Description, tensor: Callable[[Description], torch.Tensor
 
 def _read_tensor(node: Description, block: torch.Tensor) -> torch.Tensor:
     dtype: torch.dtype = getattr(torch, node["dtype"])
-    shape, laid_out = node["shape"], _laid_out(node)
-    count = 1
-    for size in shape:
-        count *= size
     start = node["tensor"]
-    flat = block[start : start + count * dtype.itemsize]
-    tensor = flat.view(dtype).view(laid_out) if count else torch.empty(laid_out, dtype=dtype)
-    return _in_order(tensor, node)
+    memory = block[start : start + _extent(node) * dtype.itemsize]
+    return _placed(memory.view(dtype) if memory.numel() else torch.empty(0, dtype=dtype), node)
 
 
 def _blank_tensor(node: Description, device: torch.device) -> torch.Tensor:
-    return _in_order(torch.empty(_laid_out(node), dtype=getattr(torch, node["dtype"]), device=device), node)
+    return _placed(torch.empty(_extent(node), dtype=getattr(torch, node["dtype"]), device=device), node)
+
+
+def _placed(memory: torch.Tensor, node: Description) -> torch.Tensor:
+    """The tensor of a description in memory of its extent (1-d, of its dtype)."""
+    flat = memory[node.get("offset", 0) :]
+    if "steps" in node:
+        return torch.as_strided(flat, node["shape"], node["steps"])
+    return _in_order(flat.view(_laid_out(node)), node)
 
 
 def _laid_out(node: Description) -> list[int]:
@@ -193,7 +201,7 @@ class Block:
     @classmethod
     def sealed(cls, tree: Tree) -> tuple["Block", Description]:
         """A block holding a tree, which nobody can change any more."""
-        description, size = describe(tree)
+        description, size = describe(tree, exact=True)
         block = cls(size)
         view = map_block(block.descriptor, shared=True)
         write(tree, description, view)

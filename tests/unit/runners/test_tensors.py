@@ -7,6 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everforge.runners.layouts import ALIGNMENT, offset_of, order_of, same_layout_copy, steps_of
+from everforge.runners.models import to_device
 from everforge.runners.tensors import (
     Block,
     UnsupportedValue,
@@ -28,6 +30,17 @@ def tensors(draw: st.DrawFn) -> torch.Tensor:
     values = torch.arange(1, 1 + torch.Size(shape).numel()).reshape(shape).to(draw(st.sampled_from(DTYPES)))
     order = draw(st.permutations(range(len(shape))))
     return values.permute(order)
+
+
+@st.composite
+def views(draw: st.DrawFn) -> torch.Tensor:
+    """Tensors with gaps between their elements, off a cache line's start, their dimensions in any order."""
+    shape = draw(st.lists(st.integers(0, 5), min_size=1, max_size=3))
+    steps = draw(st.lists(st.sampled_from([1, 1, 2, 3]), min_size=len(shape), max_size=len(shape)))
+    offset, dtype = draw(st.integers(0, 20)), draw(st.sampled_from(DTYPES))
+    memory = torch.arange(offset + torch.Size(size * step for size, step in zip(shape, steps, strict=True)).numel())
+    whole = memory.to(dtype)[offset:].view([size * step for size, step in zip(shape, steps, strict=True)])
+    return whole[tuple(slice(None, None, step) for step in steps)].permute(draw(st.permutations(range(len(shape)))))
 
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.sampled_from(DTYPES)
@@ -67,6 +80,60 @@ def test_memory_layout_survives_the_crossing(tensor: torch.Tensor) -> None:
     # The stride of a dimension of size 1 means nothing, nor does any of an empty tensor.
     meaningful = [dim for dim, size in enumerate(tensor.shape) if size > 1 and tensor.numel()]
     assert [copy.stride(dim) for dim in meaningful] == [tensor.stride(dim) for dim in meaningful]
+
+
+def laid_out_alike(copy: torch.Tensor, tensor: torch.Tensor) -> bool:
+    """Whether alignment, gaps and order are the same; of a thin view, which is packed on its way, the order may go."""
+    packed = not tensor.is_contiguous() and order_of(tensor) is None and steps_of(tensor) is None
+    same_order = packed or order_of(copy) == order_of(tensor)
+    return offset_of(copy) == offset_of(tensor) and steps_of(copy) == steps_of(tensor) and same_order
+
+
+@given(tensors() | views())
+def test_gaps_and_alignment_survive_the_crossing(tensor: torch.Tensor) -> None:
+    block, description = Block.sealed([torch.ones(3), tensor])
+    _, arrived = read(description, map_block(block.descriptor, shared=False))
+    assert same(arrived, tensor)
+    assert laid_out_alike(arrived, tensor)
+
+
+@given(tensors() | views())
+def test_copies_keep_values_gaps_and_alignment(tensor: torch.Tensor) -> None:
+    for copy in (same_layout_copy(tensor), to_device([tensor], torch.device("cpu"))[0]):
+        assert same(copy, tensor)
+        assert laid_out_alike(copy, tensor)
+        assert copy.untyped_storage().data_ptr() != tensor.untyped_storage().data_ptr() or not tensor.numel()
+
+
+@given(tensors() | views())
+def test_alignment_is_that_of_the_address(tensor: torch.Tensor) -> None:
+    if tensor.numel():
+        assert offset_of(tensor) * tensor.element_size() == tensor.data_ptr() % ALIGNMENT
+
+
+def test_what_a_candidate_returns_is_described_without_gaps_and_alignment() -> None:
+    plain = torch.ones(3, 2)
+    assert describe(torch.ones(6, 2)[::2]) == describe(plain)
+    assert describe(torch.ones(7)[1:].view(3, 2)) == describe(plain)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [torch.ones(1, 4).expand(3, 4), torch.ones(10).as_strided((4, 3), (1, 1)), torch.ones(100, 100)[:, 0]],
+    ids=["expanded", "windows", "column"],
+)
+def test_shared_elements_and_thin_views_are_packed(view: torch.Tensor) -> None:
+    assert steps_of(view) is None
+    block, description = Block.sealed(view)
+    arrived = read(description, map_block(block.descriptor, shared=False))
+    assert arrived.is_contiguous()
+    assert same(arrived, view)
+    assert same(same_layout_copy(view), view)
+
+
+def test_gaps_of_a_copy_hold_zeros() -> None:
+    copy = same_layout_copy(torch.full((8,), 7.0)[::2])
+    assert torch.as_strided(copy, (7,), (1,)).tolist() == [7, 0, 7, 0, 7, 0, 7]
 
 
 def same(left: object, right: object) -> bool:

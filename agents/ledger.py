@@ -11,10 +11,12 @@ from everforge.model.evaluation import Evaluation
 from everforge.model.session import TaskFacts
 from everforge.model.trial import Conversation, Purpose, Trial, trial_id_of
 from everforge.search.decision import Dry, SearchState, Stop
+from everforge.search.disclosure import told_to_generators
 from everforge.search.events import CampaignStarted, Listener, Noted, TaskAccepted, TrialFinished
 from everforge.search.generator import SearchContext
 from everforge.search.lifecycle import forgiven_before
 from everforge.search.summary import campaign_record, total_spend
+from everforge.search.tallies import wasted_by_model
 from everforge.store.base import Store
 
 
@@ -37,6 +39,7 @@ class Ledger:
         self._tracking = store.open_campaign(spec)
         trials = store.trials(spec.campaign_id)
         self._overhead = previous.overhead if previous is not None else Spend()
+        self._wasted_by_model = wasted_by_model(previous)
         self._state = SearchState(spec=spec, trials=trials, forgiven_before=forgiven_before(previous, len(trials)))
         listener(CampaignStarted(spec=spec, resumed_trials=len(trials)))
         self.accept(facts)
@@ -54,8 +57,8 @@ class Ledger:
     @property
     def context(self) -> SearchContext:
         """What a generator may know."""
-        shown = self._state.history.shown_to_generators()
-        return SearchContext(spec=self._spec, facts=self.facts, trials=shown, spent=self.spent)
+        told = told_to_generators(self._state.history)
+        return SearchContext(spec=self._spec, facts=self.facts, trials=told, spent=self.spent)
 
     def next_trial_id(self, candidate: Candidate, purpose: Purpose) -> str:
         """The id under which the next trial will be kept."""
@@ -95,8 +98,11 @@ class Ledger:
         self._listener(TrialFinished(trial=trial, spent=self.spent, reused=reused))
 
     def charge(self, spend: Spend) -> None:
-        """Count spend that no trial carries, with the seconds since the last mark."""
+        """Count spend that no trial carries, with the seconds since the last mark; tokens are the model's."""
         self._overhead = self._overhead.plus(spend.model_copy(update={"seconds": self._lap_s()}))
+        if spend.tokens and self._spec.model is not None:
+            model = self._spec.model.model
+            self._wasted_by_model[model] = self._wasted_by_model.get(model, Spend()).plus(spend)
 
     def waste(self, kind: GeneratorKind, spend: Spend) -> None:
         """Count a proposal that held nothing to evaluate, and save what it cost."""
@@ -127,6 +133,7 @@ class Ledger:
             state=state,
             overhead=self._overhead,
             tracking=self._tracking,
+            wasted=self._wasted_by_model,
             notes=self._notes,
             champion=champion,
             stop=stop,

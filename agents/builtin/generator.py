@@ -14,6 +14,7 @@ from everforge.agents.builtin.variants import mismatch
 from everforge.model.candidate import Candidate, GeneratorKind
 from everforge.model.graph import TaskGraph
 from everforge.model.trial import Purpose, Trial
+from everforge.search.disclosure import refutations
 from everforge.search.generator import Proposal, SearchContext
 
 TUNING_TRIALS = 24
@@ -58,9 +59,11 @@ class BuiltinGenerator:
         return None
 
 
-def _own_trials(trials: Iterable[Trial]) -> list[Trial]:
+def _own_trials(trials: tuple[Trial, ...]) -> list[Trial]:
+    """Its trials of the search; a candidate that a re-measurement refuted counts as what that found."""
+    later = {trial.candidate.digest: trial.evaluation for trial in refutations(trials)}
     return [
-        trial
+        trial.model_copy(update={"evaluation": later.get(trial.candidate.digest, trial.evaluation)})
         for trial in trials
         if trial.candidate.generator is GeneratorKind.BUILTIN and trial.purpose is Purpose.SEARCH
     ]

@@ -107,7 +107,7 @@ class LlmGenerator:
             found = extract(reply.text, reply.cut_off)
             if found.source is not None:
                 return Proposal(
-                    candidate=_candidate(found.source, reply, move),
+                    candidate=_candidate(found.source, reply, move, self._settings.model),
                     conversation=exchange.conversation(),
                     spend=exchange.spend,
                 )
@@ -116,12 +116,13 @@ class LlmGenerator:
         return _without_candidate(exchange, f"asked for code in vain: {'; then '.join(reasons)}")
 
 
-def _candidate(source: str, reply: ChatReply, move: Move) -> Candidate:
+def _candidate(source: str, reply: ChatReply, move: Move, model: str) -> Candidate:
     said = declaration(reply.text)
     return Candidate(
         source=source,
         language=language_of(source),
         generator=GeneratorKind.LLM,
+        model=model,
         strategy=said.strategy or move.aim,
         rewrites=said.rewrites,
         parent=None if move.parent is None else move.parent.trial_id,

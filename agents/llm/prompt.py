@@ -7,12 +7,13 @@ that do not change within a campaign come first, which is what providers' prompt
 from importlib import resources
 
 from everforge.agents.llm.chat import Message, Role
-from everforge.agents.llm.feedback import best_section, failure_section, history_section
+from everforge.agents.llm.feedback import best_section, caught_section, failure_section, history_section
 from everforge.agents.llm.plan import Aim, Move
 from everforge.agents.llm.quote import inline, shortened
 from everforge.agents.llm.task_brief import device_section, task_section
 from everforge.model.candidate import Language
 from everforge.model.device import DeviceKind, Environment
+from everforge.search.disclosure import disclosed
 from everforge.search.generator import SearchContext
 
 PROMPT_CHARS_LIMIT = 110_000
@@ -43,7 +44,8 @@ def build_messages(context: SearchContext, move: Move) -> tuple[Message, ...]:
         device_section(context),
         history_section(context.trials),
         "" if move.best is None else best_section(move.best),
-        "" if move.failed is None else failure_section(move.failed),
+        "" if move.failed is None else failure_section(disclosed(move.failed)),
+        "" if move.caught is None else caught_section(disclosed(move.caught)),
         f"## What is asked\n\n{_REQUESTS[move.aim]}",
     ]
     return (

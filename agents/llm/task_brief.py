@@ -6,10 +6,9 @@ Held-out variants are left out whole: names, sizes, times, and any note that cou
 import re
 
 from everforge.agents.llm.quote import inline, quoted, shortened
-from everforge.model.campaign import CampaignSpec
 from everforge.model.graph import TaskGraph, TensorMeta
 from everforge.model.session import TaskFacts, VariantFacts
-from everforge.model.task import Mode, TaskSpec, Variant
+from everforge.model.task import InputContract, Mode, TaskSpec, Variant
 from everforge.search.generator import SearchContext
 
 TASK_SOURCE_CHARS_LIMIT = 40_000
@@ -25,10 +24,25 @@ def task_section(spec: TaskSpec) -> str:
         f"The model runs in {'evaluation' if spec.mode is Mode.EVAL else 'training'} mode.",
         "Parameters may change between calls: prepack nothing."
         if spec.trainable
-        else "Parameters are frozen after loading: you may prepack them on the first call.",
+        else "Parameters are frozen after loading, though other ones may be loaded: you may prepack them on the "
+        "first call, and again after a load.",
+        *_input_rules(spec.inputs),
     ]
     source = quoted(spec.source, TASK_SOURCE_CHARS_LIMIT, "python")
     return "\n\n".join(["## The task", source, "\n".join(f"- {rule}" for rule in rules)])
+
+
+def _input_rules(contract: InputContract) -> list[str]:
+    """What inputs a candidate must bear beside those of the task's get_inputs()."""
+    rules = ["Inputs have other values in every call, and other sizes than those listed where those vary."]
+    if contract.strided:
+        rules.append("Inputs may be views: not contiguous, transposed in memory, at any offset, aligned to no vector.")
+    if contract.scales:
+        scales = ", ".join(f"{scale:g}" for scale in contract.scales)
+        rules.append(f"Floating-point inputs may be scaled: they are also tried times {scales}.")
+    if contract.empty_batch:
+        rules.append("The first dimension may be 0.")
+    return rules
 
 
 def device_section(context: SearchContext) -> str:
@@ -87,15 +101,17 @@ def _meta(meta: TensorMeta) -> str:
 
 def _harmless_notes(context: SearchContext) -> list[str]:
     """Notes that neither name a held-out variant nor hold a number that only a held-out variant has."""
-    secrets = _held_out_words(context.spec)
+    secrets = _held_out_words(context)
     words = [(note, set(re.findall(r"[\w.-]+", note))) for note in context.facts.notes]
     return [note for note, found in words if not found & secrets]
 
 
-def _held_out_words(spec: CampaignSpec) -> set[str]:
+def _held_out_words(context: SearchContext) -> set[str]:
+    spec = context.spec
     shown = [each for each in spec.task.variants if not each.held_out]
     hidden = [each for each in spec.task.variants if each.held_out]
-    return {each.name for each in hidden} | (_sizes(hidden) - _sizes(shown))
+    names = {each.name for each in hidden} | {each.name for each in context.facts.variants if each.held_out}
+    return names | (_sizes(hidden) - _sizes(shown))
 
 
 def _sizes(variants: list[Variant]) -> set[str]:

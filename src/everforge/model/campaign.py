@@ -11,6 +11,7 @@ from everforge.model.device import DeviceKind
 from everforge.model.evaluation import SCHEMA_VERSION
 from everforge.model.interval import Interval
 from everforge.model.session import TaskFacts
+from everforge.model.tally import Tally
 from everforge.model.task import TaskSpec
 from everforge.model.verdict import Fault, Verdict
 
@@ -101,6 +102,7 @@ class CampaignRecord(Record):
     )
     trials: int = 0
     trials_by_verdict: dict[Verdict, int] = Field(default_factory=dict)
+    by_generator: tuple[Tally, ...] = Field((), description="The trials of each generator, and of each model")
     spend: Spend = Field(Spend(), description="All sittings together")
     overhead: Spend = Field(
         Spend(), description="Part of the spend that no trial carries: baselines, replies without code"

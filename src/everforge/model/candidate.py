@@ -33,6 +33,7 @@ class Candidate(Record):
     source: str
     language: Language
     generator: GeneratorKind
+    model: str | None = Field(None, description="LiteLLM model that wrote it, None if no model did")
     strategy: str = Field("", description="What the generator was trying, in a few words")
     parameters: dict[str, ParameterValue] = Field(default_factory=dict, description="Tuned constants")
     rewrites: tuple[str, ...] = Field((), description="Algebraic shortcuts the generator declares")

@@ -42,6 +42,11 @@ class Trial(Record):
     spend: Spend
     finished_at_s: float = Field(description="Seconds since the epoch")
 
+    @property
+    def written_by(self) -> str | None:
+        """The model that wrote the candidate; candidates did not always name theirs, conversations did."""
+        return self.candidate.model or (self.conversation.model if self.conversation is not None else None)
+
     @model_validator(mode="after")
     def _evaluates_this_candidate(self) -> "Trial":
         if self.evaluation.candidate_digest != self.candidate.digest:

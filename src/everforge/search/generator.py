@@ -6,21 +6,32 @@ in its context, so a campaign that was killed resumes by asking again.
 
 from typing import Protocol
 
+from pydantic import field_validator
+
 from everforge.model.base import Record
 from everforge.model.budget import Spend
 from everforge.model.campaign import CampaignSpec
 from everforge.model.candidate import Candidate, GeneratorKind
 from everforge.model.session import TaskFacts, VariantFacts
 from everforge.model.trial import Conversation, Trial
+from everforge.search.disclosure import disclosed
 
 
 class SearchContext(Record):
-    """What a generator may know: the campaign, the facts of its task, every finished trial, the spend."""
+    """What a generator may know: the campaign, the facts of its task, every finished trial, the spend.
+
+    Of re-measurements it holds what `disclosure.py` lets through: nothing of held-out shapes.
+    """
 
     spec: CampaignSpec
     facts: TaskFacts
     trials: tuple[Trial, ...]
     spent: Spend
+
+    @field_validator("trials")
+    @classmethod
+    def _hold_nothing_of_held_out_shapes(cls, trials: tuple[Trial, ...]) -> tuple[Trial, ...]:
+        return tuple(disclosed(trial) for trial in trials)
 
     def shown_variants(self) -> tuple[VariantFacts, ...]:
         """The variants a generator may see: those not held out."""

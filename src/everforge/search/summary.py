@@ -3,6 +3,7 @@
 `agents/campaign.py` calls these with what it recorded; nothing here touches a store.
 """
 
+from collections.abc import Mapping
 from functools import reduce
 
 from everforge.model.budget import Spend
@@ -18,6 +19,7 @@ from everforge.model.trial import Trial
 from everforge.search.decision import Stop
 from everforge.search.history import History
 from everforge.search.lifecycle import spec_digest
+from everforge.search.tallies import tallies
 from everforge.store.base import Tracking
 
 
@@ -49,11 +51,12 @@ def campaign_record(
     state: CampaignState,
     overhead: Spend,
     tracking: Tracking,
+    wasted: Mapping[str, Spend] | None = None,
     notes: tuple[str, ...] = (),
     champion: Champion | None = None,
     stop: Stop | None = None,
 ) -> CampaignRecord:
-    """The record of where a campaign stands."""
+    """The record of where a campaign stands; `wasted` is what each model's replies without code cost."""
     by_verdict = history.by_verdict()
     return CampaignRecord(
         campaign_id=spec.campaign_id,
@@ -70,6 +73,7 @@ def campaign_record(
         baselines_us=baselines_of(facts),
         trials=sum(by_verdict.values()),
         trials_by_verdict=by_verdict,
+        by_generator=tallies(history, wasted or {}),
         spend=total_spend(history.trials, overhead),
         overhead=overhead,
         notes=(*facts.notes, *notes),

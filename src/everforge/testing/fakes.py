@@ -12,7 +12,7 @@ from everforge.model.budget import Spend
 from everforge.model.candidate import Candidate, GeneratorKind
 from everforge.model.evaluation import Evaluation
 from everforge.model.session import OpenSession, Progress, RunTrial, SessionOpened
-from everforge.model.trial import Conversation
+from everforge.model.trial import Conversation, Purpose
 from everforge.model.verdict import Verdict
 from everforge.search.generator import Proposal, SearchContext
 from everforge.search.runner_port import OnProgress
@@ -111,7 +111,8 @@ class ScriptedGenerator:
 
     def propose(self, context: SearchContext) -> Proposal | None:
         """The entry whose turn it is, or None at the end of the script."""
-        position = sum(1 for trial in context.trials if trial.candidate.generator is self.kind)
+        own = [trial for trial in context.trials if trial.candidate.generator is self.kind]
+        position = sum(1 for trial in own if trial.purpose is Purpose.SEARCH)
         if position >= len(self.script):
             return None
         entry = self.script[position]

@@ -12,7 +12,7 @@ from everforge.model.device import DeviceKind
 from everforge.model.graph import GraphNode, Ref, TaskGraph, TensorMeta, TraceFailure
 from everforge.model.precision import Precision
 from everforge.model.session import TaskFacts
-from everforge.model.trial import Trial
+from everforge.model.trial import Purpose, Trial
 from everforge.model.verdict import Verdict
 from everforge.search.generator import SearchContext
 from everforge.testing import samples
@@ -74,6 +74,18 @@ def test_resuming_from_records_proposes_the_same_next() -> None:
 def test_no_source_is_proposed_twice() -> None:
     digests = [trial.candidate.digest for trial in campaign(BuiltinGenerator(), 12)]
     assert len(set(digests)) == len(digests)
+
+
+def test_kernel_refuted_on_held_out_shapes_counts_as_failed() -> None:
+    first, second = campaign(BuiltinGenerator(), 2)
+    fast = samples.trial(0, context().spec, speedup=9.0, proposed=first.candidate)
+    refuted = samples.trial(2, context().spec, Verdict.INCORRECT, purpose=Purpose.CHAMPION, proposed=first.candidate)
+    crashed = samples.trial(0, context().spec, Verdict.CRASH, proposed=first.candidate)
+    after = [proposed(BuiltinGenerator(), context(trials)) for trials in ((fast, second, refuted), (crashed, second))]
+    assert after[0] == after[1]
+    crashed_too = samples.trial(1, context().spec, Verdict.CRASH, proposed=second.candidate)
+    assert BuiltinGenerator().propose(context((fast, crashed_too, refuted))) is None
+    assert BuiltinGenerator().propose(context((fast, crashed_too))) is not None
 
 
 def test_source_another_generator_tried_is_passed_over() -> None:

@@ -15,7 +15,10 @@ from everforge.errors import BudgetExceeded, ModelUnavailable, UsageError
 from everforge.model.budget import Budget, Spend
 from everforge.model.campaign import ModelSettings
 from everforge.model.candidate import GeneratorKind, Language
+from everforge.model.evaluation import VariantResult
+from everforge.model.trial import Purpose
 from everforge.model.verdict import Verdict
+from everforge.search.disclosure import WRONG_ON_HELD_OUT
 from everforge.search.generator import SearchContext
 from everforge.testing.chat_server import (
     Answer,
@@ -125,6 +128,24 @@ def test_request_carries_key_model_limit_and_streaming(bench: Start) -> None:
     assert request.body["max_tokens"] == 4096
     assert request.body["temperature"] == 0.5
     assert request.streamed is at.stream
+
+
+def test_failure_on_held_out_shapes_reaches_the_model_without_the_shapes(bench: Start) -> None:
+    at = bench(GOOD)
+    proposed = candidate("only for 64 rows", generator=GeneratorKind.LLM)
+    again = trial(1, purpose=Purpose.CHAMPION, verdict=Verdict.INCORRECT, proposed=proposed)
+    hidden = VariantResult(name="decode", held_out=True, correct=False, detail="31337 rows are wrong")
+    failed = again.evaluation.model_copy(update={"reason": "variant decode: 31337 rows", "variants": (hidden,)})
+    trials = (trial(0, proposed=proposed), again.model_copy(update={"evaluation": failed}))
+    proposal = at.generator().propose(context(trials=trials))
+    (request,) = at.server.requests
+    sent = request.body["messages"][1]["content"]
+    assert WRONG_ON_HELD_OUT in sent
+    assert "Nothing about the sizes it is tried on will be told" in sent
+    assert "31337" not in str(request.body)
+    assert "decode" not in str(request.body)
+    assert proposal.candidate.parent == again.trial_id
+    assert proposal.candidate.model == "openai/scripted"
 
 
 def test_bare_model_name_at_an_api_base_is_openai_compatible(bench: Start) -> None:

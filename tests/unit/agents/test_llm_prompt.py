@@ -10,14 +10,16 @@ from everforge.agents.llm.parse import extract
 from everforge.agents.llm.plan import REPAIRS_IN_A_ROW, Aim, next_move
 from everforge.agents.llm.prompt import PROMPT_CHARS_LIMIT, ask_again, build_messages, contract, languages
 from everforge.agents.llm.quote import fenced, inline, printable, quoted, shortened
+from everforge.agents.llm.task_brief import task_section
 from everforge.model.budget import Spend
 from everforge.model.candidate import GeneratorKind, Language, language_of
 from everforge.model.device import DeviceKind
 from everforge.model.evaluation import VariantResult
 from everforge.model.session import Baseline
-from everforge.model.task import TaskSpec, Variant
+from everforge.model.task import InputContract, TaskSpec, Variant
 from everforge.model.trial import Purpose, Trial
 from everforge.model.verdict import Verdict
+from everforge.search.disclosure import CAUGHT_LATER, WRONG_ON_HELD_OUT
 from everforge.search.generator import SearchContext
 from everforge.testing.samples import (
     TASK_SOURCE,
@@ -82,6 +84,119 @@ def test_candidate_refuted_on_held_out_shapes_is_marked_and_no_longer_the_best()
     move = next_move((good, wrong, again))
     assert move.best == good
     assert "later found wrong on other shapes" in prompt_of(context(good, wrong, again))
+
+
+def refuted(number: int, of: Trial, verdict: Verdict = Verdict.INCORRECT, **changes: object) -> Trial:
+    """A re-measurement that failed, with everything in it that must not be told."""
+    told = {"reason": "hidden-shape is wrong", "diagnostics": "31337 rows", "evidence": ("seen at 31337 rows",)}
+    result = VariantResult(name="hidden-shape", held_out=True, correct=False, detail="at row 31337")
+    again = trial(number, purpose=Purpose.CHAMPION, verdict=verdict, proposed=of.candidate)
+    evaluation = again.evaluation.model_copy(update={"variants": (result,), **told, **changes})
+    return again.model_copy(update={"evaluation": evaluation})
+
+
+@pytest.mark.parametrize("verdict", [Verdict.INCORRECT, Verdict.CRASH, Verdict.TIMEOUT])
+def test_candidate_refuted_on_held_out_shapes_is_repaired_without_a_word_about_them(verdict: Verdict) -> None:
+    good, wrong = by_llm(0, Verdict.FASTER), by_llm(1, Verdict.FASTER)
+    given = context(good, wrong, refuted(2, wrong, verdict))
+    move = next_move(given.trials)
+    assert (move.aim, move.parent, move.best) == (Aim.REPAIR, given.trials[2], good)
+    prompt = prompt_of(given)
+    assert f"repair (trial 2): {verdict}" in prompt
+    assert "on sizes it had not been shown" in prompt
+    assert "Nothing about the sizes it is tried on will be told" in prompt
+    assert wrong.candidate.source.strip() in prompt
+    for secret in ("hidden", "31337"):
+        assert secret not in prompt
+
+
+def test_wrong_on_a_held_out_shape_is_told_in_the_evaluators_words() -> None:
+    wrong = by_llm(0, Verdict.FASTER)
+    assert WRONG_ON_HELD_OUT in prompt_of(context(wrong, refuted(1, wrong)))
+
+
+def test_refutation_on_a_shape_that_was_shown_is_told_in_full() -> None:
+    wrong = by_llm(0, Verdict.FASTER)
+    shown = VariantResult(name="prefill", held_out=False, correct=False, detail="NaN where the reference has none")
+    hidden = VariantResult(name="hidden-shape", held_out=True, correct=True)
+    again = refuted(1, wrong, variants=(shown, hidden), reason="variant prefill: NaN where the reference has none")
+    prompt = prompt_of(context(wrong, again))
+    assert "variant prefill: NaN where the reference has none" in prompt
+    assert "hidden" not in prompt
+
+
+def test_refutation_that_was_answered_by_a_correct_candidate_is_history() -> None:
+    wrong, better = by_llm(0, Verdict.FASTER), by_llm(2, Verdict.SLOWER)
+    trials = (wrong, refuted(1, wrong), better)
+    assert (next_move(trials).aim, next_move(trials).best) == (Aim.OPTIMISE, better)
+
+
+def test_refuted_candidate_is_never_what_is_to_be_made_faster() -> None:
+    wrong = trial(0, speedup=9.0)
+    trials = (wrong, refuted(1, wrong))
+    assert (next_move(trials).aim, next_move(trials).best) == (Aim.WRITE, None)
+    assert "later found wrong on other shapes" in prompt_of(context(*trials))
+
+
+def test_rejected_candidate_is_told_the_rule_and_its_line() -> None:
+    seen = ("line 7: os is not for kernels", "line 9: open() is not for kernels")
+    prompt = prompt_of(context(by_llm(0, Verdict.REJECTED, reason=f"{seen[0]} (and 1 more)", evidence=seen)))
+    assert "turned away by a rule before anything ran" in prompt
+    for line in seen:
+        assert line in prompt
+
+
+def test_cheat_is_told_that_it_was_caught_and_by_what() -> None:
+    good = trial(0)
+    cheat = by_llm(1, Verdict.TAMPERED, reason="torch.cuda.Event was replaced", evidence=("elapsed_time: lambda",))
+    move = next_move((good, cheat))
+    assert (move.aim, move.caught, move.parent) == (Aim.OPTIMISE, cheat, good)
+    prompt = prompt_of(context(good, cheat))
+    assert "Your last candidate was caught cheating (trial 1)" in prompt
+    assert "torch.cuda.Event was replaced" in prompt
+    assert "elapsed_time: lambda" in prompt
+    assert "Only honest speed counts" in prompt
+    assert cheat.candidate.source.strip() not in prompt
+
+
+def test_cheat_that_was_caught_when_re_measured_is_told_without_shapes() -> None:
+    cheat = by_llm(0, Verdict.FASTER)
+    prompt = prompt_of(context(cheat, refuted(1, cheat, Verdict.TAMPERED)))
+    assert CAUGHT_LATER in prompt
+    assert "later caught cheating" in prompt
+    for secret in ("hidden", "31337"):
+        assert secret not in prompt
+
+
+def test_rules_of_the_contract_come_first() -> None:
+    system = build_messages(context(), next_move(()))[0].content
+    for rule in (
+        "not contiguous, at any offset",
+        "of any scale",
+        "sizes that no block divides",
+        "Outputs of timed calls are checked",
+        "no results, nothing looked up by",
+        "replaced, reloaded or",
+    ):
+        assert rule in system
+    assert len(system) < 8000
+
+
+@pytest.mark.parametrize(
+    ("contract_of_inputs", "said", "unsaid"),
+    [
+        (InputContract(), "Inputs may be views", "may be 0"),
+        (InputContract(strided=False, scales=()), "Inputs have other values", "Inputs may be views"),
+        (InputContract(scales=(0.5,), empty_batch=True), "times 0.5.\n- The first dimension may be 0.", "0.01"),
+    ],
+    ids=["default", "plain", "empty batch"],
+)
+def test_inputs_are_promised_to_be_no_tamer_than_they_are(
+    contract_of_inputs: InputContract, said: str, unsaid: str
+) -> None:
+    rules = task_section(TASK.model_copy(update={"inputs": contract_of_inputs}))
+    assert said in rules
+    assert unsaid not in rules
 
 
 def test_first_request_asks_for_a_first_candidate() -> None:

@@ -59,7 +59,7 @@ def load_task_file(name: str, source: str, constants: Mapping[str, ConstantValue
 
 
 def _override(tree: ast.Module, name: str, constants: Mapping[str, ConstantValue]) -> None:
-    places = dict(_assignments(tree))
+    places = dict(assignments(tree))
     for constant, value in constants.items():
         if constant not in places:
             near = difflib.get_close_matches(constant, places, n=1)
@@ -69,7 +69,7 @@ def _override(tree: ast.Module, name: str, constants: Mapping[str, ConstantValue
         replaced.value = ast.copy_location(ast.Constant(value), replaced)
 
 
-def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.Assign | ast.AnnAssign]]:
+def assignments(tree: ast.Module) -> Iterator[tuple[str, ast.Assign | ast.AnnAssign]]:
     """Module-level `name = value` and `name: type = value`."""
     for statement in tree.body:
         targets = statement.targets if isinstance(statement, ast.Assign) else []

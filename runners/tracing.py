@@ -13,7 +13,7 @@ from torch import fx
 from torch.fx.passes.shape_prop import ShapeProp
 
 from everforge.model.graph import GraphNode, Ref, TaskGraph, TensorMeta, TraceFailure
-from everforge.runners.tracing_cost import bytes_of, flops_of
+from everforge.runners.tracing_cost import bytes_read_of, bytes_written_of, flops_of
 
 _INLINE_ELEMENTS = 256  # a constant tensor up to this size travels as a list; above it only its shape does
 
@@ -112,6 +112,7 @@ def _finish(
     ]
     results = tuple(_reference(item) for item in returned)
     everything = (*unused, *nodes)
+    read, written = bytes_read_of(everything), bytes_written_of(everything, results)
     return TaskGraph(
         variant=variant,
         nodes=everything,
@@ -119,7 +120,9 @@ def _finish(
         structure=structure,
         init_args=init_args,
         flops=flops_of(everything),
-        bytes=bytes_of(everything, results),
+        bytes=read + written,
+        bytes_read=read,
+        bytes_written=written,
     )
 
 

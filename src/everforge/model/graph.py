@@ -59,6 +59,19 @@ class TaskGraph(Record):
     init_args: tuple[Any, ...] = Field((), description="get_init_inputs() where it is plain data")
     flops: float = Field(0.0, description="Multiplications and additions of matrix products and convolutions")
     bytes: float = Field(0.0, description="Inputs, parameters and outputs, each moved once")
+    bytes_read: float = Field(0.0, description="The inputs and parameters among them")
+    bytes_written: float = Field(0.0, description="The outputs among them")
+
+
+class Shortcut(Record):
+    """A way to the same result with less work than the reference states, proven from its graph."""
+
+    reason: str = Field(description="What can be left out, for a person")
+    flops: float = Field(description="FLOPs of the whole task with this shortcut taken")
+    products: dict[str, float] = Field(description="Nodes that cost less, and the FLOPs each of them keeps")
+    read_shares: dict[str, float] = Field(
+        default_factory=dict, description="Leaves of which only this share needs to be read, the rest prepared at load"
+    )
 
 
 class TraceFailure(Record):

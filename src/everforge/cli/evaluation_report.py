@@ -8,6 +8,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from everforge.agents.llm.quote import printable
+from everforge.cli.evaluation_findings import evidence_lines, measured_lines, throttling_line, wall_differs
 from everforge.cli.wording import FAILED_STYLE, VERDICT_STYLES, interval_text, ratio_text, time_text
 from everforge.model.device import Environment
 from everforge.model.evaluation import Evaluation, StageSeconds, VariantResult
@@ -28,15 +30,19 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
 
 def _parts(evaluation: Evaluation, width: int) -> Iterator[RenderableType]:
     style = VERDICT_STYLES.get(evaluation.verdict, FAILED_STYLE)
-    yield Text.assemble((evaluation.verdict.value, style), "  ", evaluation.reason)
+    yield Text.assemble((evaluation.verdict.value, style), "  ", printable(evaluation.reason))
+    yield from (Text(f"  {line}") for line in evidence_lines(evaluation))
     per_table = max(1, (width - _LABEL_WIDTH) // _VARIANT_WIDTH)
     for first in range(0, len(evaluation.variants), per_table):
         yield variants_table(evaluation.variants[first : first + per_table])
     yield from (Text(line) for line in headline(evaluation))
+    yield from (Text(line) for line in measured_lines(evaluation))
+    if (throttling := throttling_line(evaluation.readings)) is not None:
+        yield Text(throttling, style="yellow")
     yield from (Text(line, style="dim") for line in provenance(evaluation))
     if evaluation.diagnostics and not evaluation.verdict.is_correct:
         yield Rule("diagnostics")
-        yield Text(shortened(evaluation.diagnostics))
+        yield Text(shortened(printable(evaluation.diagnostics)))
 
 
 def headline(evaluation: Evaluation) -> Iterator[str]:
@@ -52,7 +58,10 @@ def headline(evaluation: Evaluation) -> Iterator[str]:
 
 
 def variants_table(variants: Sequence[VariantResult]) -> Table:
-    """One column per variant, one row per quantity: errors, the candidate's time, every baseline's, the speedup."""
+    """One column per variant, one row per quantity: errors, the candidate's time, every baseline's, the speedup.
+
+    Rows that few trials have (outputs of timed calls, the parent's clock) are there where one of the variants does.
+    """
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("variant")
     for variant in variants:
@@ -60,15 +69,20 @@ def variants_table(variants: Sequence[VariantResult]) -> Table:
     table.add_row("correct", *(Text(*_correctness(variant)) for variant in variants))
     table.add_row("error / allowed", *(_number(variant.error_ratio) for variant in variants))
     table.add_row("largest error", *(_number(variant.max_error) for variant in variants))
+    if any(variant.rechecked is not None for variant in variants):
+        counts = ("-" if variant.rechecked is None else f"{variant.rechecked} checked" for variant in variants)
+        table.add_row("timed outputs", *counts)
     table.add_row("candidate", *(time_text(variant.candidate_us) for variant in variants), style="bold")
     for name in dict.fromkeys(name for variant in variants for name in variant.baselines_us):
         table.add_row(name, *(time_text(variant.baselines_us.get(name)) for variant in variants))
     table.add_row("speedup", *(interval_text(variant.speedup) for variant in variants), style="bold")
+    if any(wall_differs(variant) for variant in variants):
+        table.add_row("by wall clock", *(interval_text(variant.speedup_by_wall) for variant in variants))
     return table
 
 
 def _correctness(variant: VariantResult) -> tuple[str, str]:
-    return ("yes", "green") if variant.correct else (variant.detail or "no", FAILED_STYLE)
+    return ("yes", "green") if variant.correct else ("no", FAILED_STYLE)
 
 
 def _number(value: float | None) -> str:

@@ -13,6 +13,7 @@ VERDICT_STYLES = {
     Verdict.SLOWER: "yellow",
     Verdict.INCONCLUSIVE: "yellow",
     Verdict.INFRA_ERROR: "magenta",
+    Verdict.TAMPERED: "bold white on red",
 }
 FAILED_STYLE = "red"
 _KERNEL = re.compile(r"kernel_\d+_")

@@ -67,7 +67,7 @@ def derived_variants(task: TaskSpec, device: Device, rng: random.Random) -> Deri
         return _none("the task file has no module-level integer constants; declare a variant with heldOut")
     search = _Search(trials, largest, dict(variant.constants), sizes, rng)
     variants = _named(task, search.found(_declared(task, trials)))
-    return Derived(variants) if variants else _none(f"none of {', '.join(sizes)} can be smaller")
+    return Derived(variants) if variants else _none(f"no smaller {' or '.join(sizes)} gives other inputs and runs")
 
 
 def _none(reason: str) -> Derived:

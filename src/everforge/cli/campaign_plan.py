@@ -63,6 +63,8 @@ def _task(file: ManifestFile) -> TaskSpec:
         precision=spec.precision,
         mode=spec.task.mode,
         trainable=spec.task.trainable,
+        inputs=spec.task.inputs.resolved(),
+        derive_held_out=spec.task.derive_held_out,
     )
 
 

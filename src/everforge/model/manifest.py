@@ -6,13 +6,13 @@ strings with a pattern, as the Kubernetes API conventions ask.
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from everforge.model.base import ApiRecord
 from everforge.model.budget import Budget
 from everforge.model.candidate import GeneratorKind
 from everforge.model.precision import Precision
-from everforge.model.task import ConstantValue, Mode, Variant
+from everforge.model.task import ConstantValue, InputContract, Mode, Variant
 
 API_VERSION = "everforge.dev/v1alpha1"
 KIND = "KernelOptimization"
@@ -36,6 +36,28 @@ class GitSource(ApiRecord):
     path: str
 
 
+class InputsSpec(ApiRecord):
+    """What a kernel must bear beside the inputs of get_inputs(): forms that PyTorch itself takes."""
+
+    strided: bool = Field(True, description="Inputs may be views: transposed in memory, or at an odd offset")
+    scales: Annotated[list[Decimal], Field(max_length=8)] = Field(
+        ["0.01", "32"], description="Floating-point inputs are also tried times these; unless set, 0.01 and 32"
+    )
+    empty_batch: bool = Field(False, description="The first dimension may be 0")
+
+    @field_validator("scales")
+    @classmethod
+    def _no_scale_is_zero(cls, scales: list[str]) -> list[str]:
+        if any(float(scale) == 0 for scale in scales):
+            raise ValueError("a scale of 0 would make every input the same; use one above 0")
+        return scales
+
+    def resolved(self) -> InputContract:
+        """The contract as runners know it."""
+        scales = tuple(float(scale) for scale in self.scales)
+        return InputContract(strided=self.strided, scales=scales, empty_batch=self.empty_batch)
+
+
 class TaskSource(ApiRecord):
     """Where the PyTorch reference comes from: exactly one of inline, configMap, git and oci."""
 
@@ -47,6 +69,8 @@ class TaskSource(ApiRecord):
     )
     mode: Mode = Mode.EVAL
     trainable: bool = Field(False, description="Parameters may change between calls")
+    inputs: InputsSpec = InputsSpec()
+    derive_held_out: bool = Field(True, description="Sizes of the harness's own are tried, too, and shown to nobody")
 
     @model_validator(mode="after")
     def _exactly_one_source(self) -> "TaskSource":

@@ -13,6 +13,7 @@ from everforge.errors import ManifestError, UsageError
 from everforge.model.campaign import CampaignSpec, ModelSettings
 from everforge.model.candidate import GeneratorKind
 from everforge.model.device import DeviceKind
+from everforge.model.task import InputContract
 
 TASK = """\
 import torch
@@ -79,6 +80,18 @@ def test_inline_task_becomes_a_campaign(manifest: Path) -> None:
     [spec] = plan(manifest, HEAD + INLINE + TAIL)
     assert (spec.name, spec.device, spec.task.source) == ("softmax", DeviceKind.CPU, TASK)
     assert spec.budget.trials == 40
+
+
+def test_contract_for_inputs_reaches_the_task(manifest: Path) -> None:
+    contract = '    inputs: {strided: false, scales: ["0.5"], emptyBatch: true}\n    deriveHeldOut: false\n'
+    [spec] = plan(manifest, HEAD + INLINE + contract + TAIL)
+    assert spec.task.inputs == InputContract(strided=False, scales=(0.5,), empty_batch=True)
+    assert not spec.task.derive_held_out
+
+
+def test_scale_without_quotes_is_refused_with_its_place(manifest: Path) -> None:
+    text = complaint(manifest, HEAD + INLINE + "    inputs: {scales: [0.5]}\n" + TAIL)
+    assert "spec.task.inputs.scales" in text
 
 
 def test_task_is_found_in_a_config_map_of_the_same_file(manifest: Path) -> None:

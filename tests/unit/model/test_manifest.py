@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from everforge.model.manifest import API_VERSION, KIND, KernelOptimization
 from everforge.model.precision import Precision
-from everforge.model.task import Mode
+from everforge.model.task import InputContract, Mode
 
 MINIMAL: dict[str, Any] = {
     "apiVersion": API_VERSION,
@@ -45,7 +45,25 @@ def test_manifest_is_camel_case_outside_and_snake_case_inside() -> None:
     assert manifest.model_dump(by_alias=True)["spec"]["budget"]["deviceSeconds"] == 60
 
 
+def test_inputs_are_hostile_unless_the_manifest_says_otherwise() -> None:
+    task = KernelOptimization.model_validate(MINIMAL).spec.task
+    assert (task.inputs.resolved(), task.derive_held_out) == (InputContract(), True)
+
+
+def test_scales_are_decimals_that_become_numbers() -> None:
+    inputs = {"strided": False, "scales": ["0.5", "1000"], "emptyBatch": True}
+    task = KernelOptimization.model_validate(with_change("spec.task.inputs", inputs)).spec.task
+    assert task.inputs.resolved() == InputContract(strided=False, scales=(0.5, 1000.0), empty_batch=True)
+
+
 WRONG = {
+    "scale that is a number": ("spec.task.inputs", {"scales": [0.5]}, "spec.task.inputs.scales.0", "valid string"),
+    "scale of nothing": (
+        "spec.task.inputs",
+        {"scales": ["32", "0.00"]},
+        "spec.task.inputs.scales",
+        "a scale of 0 would make every input the same",
+    ),
     "unknown field": ("spec.precison", "bf16", "spec.precison", "Extra inputs are not permitted"),
     "other version": ("apiVersion", "everforge.dev/v1", "apiVersion", "everforge.dev/v1alpha1"),
     "other kind": ("kind", "Deployment", "kind", "KernelOptimization"),

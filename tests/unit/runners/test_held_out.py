@@ -201,7 +201,7 @@ def test_names_of_declared_variants_are_not_taken() -> None:
     ("source", "note"),
     [
         pytest.param(FIXED, "no module-level integer constants", id="no constants"),
-        pytest.param("rows = 3\n" + FIXED, "none of rows can be smaller", id="no sizes"),
+        pytest.param("rows = 3\n" + FIXED, "no smaller rows gives other inputs", id="no sizes"),
         pytest.param(PRODUCT.replace("a @ b", "a.nothing"), "no shown variant runs", id="broken"),
     ],
 )

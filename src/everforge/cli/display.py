@@ -3,7 +3,8 @@
 Both are listeners of `search.events`; neither decides anything.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
@@ -24,8 +25,8 @@ from everforge.cli.wording import (
 from everforge.clock import Clock, SystemClock
 from everforge.model.budget import Spend
 from everforge.model.campaign import CampaignSpec
-from everforge.model.interval import Interval
 from everforge.model.session import TaskFacts
+from everforge.model.tally import DISHONOURABLE
 from everforge.model.trial import Purpose, Trial
 from everforge.model.verdict import Verdict
 from everforge.search.events import (
@@ -112,7 +113,6 @@ class LiveDisplay:
         self._resumed = 0
         self._notes: list[str] = []
         self._device = str(spec.device)
-        self._best: tuple[Interval, Trial] | None = None
         self._spinner = Spinner("dots", "opening the task")
         self._ended = False
 
@@ -134,7 +134,7 @@ class LiveDisplay:
             self._ended = True
 
     def __rich__(self) -> RenderableType:
-        parts: list[RenderableType] = [self._budget(), self._table(), self._best_line()]
+        parts: list[RenderableType] = [self._budget(), self._table(), self._best_line(), *self._caught_lines()]
         if not self._ended:  # the frame stays on the screen; the results below it repeat the notes
             parts += [Text(f"note: {note}", style="dim") for note in self._notes[-3:]]
             parts.append(self._spinner)
@@ -146,11 +146,6 @@ class LiveDisplay:
     def _add(self, event: TrialFinished) -> None:
         self._spent, self._spent_at_s = event.spent, self._clock.monotonic_s()
         self._trials.append((event.trial, event.reused))
-        evaluation = event.trial.evaluation
-        if evaluation.verdict is not Verdict.FASTER or evaluation.speedup is None:
-            return
-        if self._best is None or evaluation.speedup.value > self._best[0].value:
-            self._best = evaluation.speedup, event.trial
 
     def _budget(self) -> RenderableType:
         grid = Table.grid(padding=(0, 2))
@@ -183,8 +178,29 @@ class LiveDisplay:
         return table
 
     def _best_line(self) -> RenderableType:
-        if self._best is None:
+        trial = best_of([trial for trial, _ in self._trials])
+        if trial is None:
             return Text("best so far: none faster than the baselines", style="dim")
-        interval, trial = self._best
         kind = "confirmed" if trial.purpose is Purpose.CHAMPION else "not re-measured yet"
-        return Text(f"best so far: {interval_text(interval)}, trial {trial.number}, {kind}", style="bold")
+        speedup = interval_text(trial.evaluation.speedup)
+        return Text(f"best so far: {speedup}, trial {trial.number}, {kind}", style="bold")
+
+    def _caught_lines(self) -> list[Text]:
+        """How many candidates broke a rule or cheated; no line where none did."""
+        counts = Counter(trial.evaluation.verdict for trial, reused in self._trials if not reused)
+        told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in DISHONOURABLE if counts[verdict])
+        return [Text(f"caught: {told}", style=FAILED_STYLE)] if told else []
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """The fastest trial, a re-measurement taking its candidate's place: one that it refuted is no longer the best."""
+    judged_again = [t for t in trials if t.purpose is Purpose.CHAMPION and t.evaluation.verdict.is_final]
+    remeasured = {trial.candidate.digest for trial in judged_again}
+    standing = [
+        (trial.evaluation.speedup.value, trial)
+        for trial in trials
+        if trial.evaluation.verdict is Verdict.FASTER
+        and trial.evaluation.speedup is not None
+        and (trial.purpose is Purpose.CHAMPION or trial.candidate.digest not in remeasured)
+    ]
+    return max(standing, key=lambda entry: entry[0], default=(0.0, None))[1]

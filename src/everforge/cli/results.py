@@ -9,6 +9,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from everforge.cli.tally_table import tally_tables
 from everforge.cli.wording import FAILED_STYLE, VERDICT_STYLES, interval_text, ratio_text, time_text
 from everforge.model.campaign import CampaignRecord, CampaignState, Champion
 from everforge.model.evaluation import VariantResult
@@ -25,6 +26,8 @@ def print_results(record: CampaignRecord, champion_trial: Trial | None, manifest
     console.print(Text(f"\n{record.name} on {record.device}: {_headline(record)}", style="bold"))
     if record.baselines_us:
         console.print(times_table(record, measured))
+    for table in tally_tables(record.by_generator, console.width):
+        console.print(table)
     for label, value in _facts(record, manifest):
         console.print(Text.assemble((f"{label:<16}", "dim"), value), soft_wrap=True)
 

@@ -12,9 +12,11 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from everforge.cli.atomic_file import write_atomically
+from everforge.cli.tally_table import tally_line
 from everforge.cli.wording import interval_text, ratio_text, time_text
 from everforge.model.interval import Interval
 from everforge.model.suite import SuiteReport, TaskRow, TaskStatus
+from everforge.model.tally import is_worth_telling, merged
 
 _STATUS_STYLES = {
     TaskStatus.IMPROVED: "green",
@@ -114,7 +116,7 @@ def _cells(row: TaskRow) -> list[str]:
 
 
 def summary_lines(report: SuiteReport) -> list[str]:
-    """How many of what, the means and the win rate."""
+    """How many of what, the means and the win rate, and who wrote what where that differs."""
     counts = Counter(row.status.value.replace("_", " ") for row in report.tasks)
     tally = ", ".join(f"{count} {status}" for status, count in counts.items())
     lines = [f"{len(report.tasks)} tasks: {tally}" if tally else "no task finished"]
@@ -122,7 +124,13 @@ def summary_lines(report: SuiteReport) -> list[str]:
         lines.append(f"geometric mean over the fastest allowed baseline: {_mean_text(report.geomean)}")
         lines.append(f"geometric mean over the fastest fp32 baseline: {_mean_text(report.geomean_fp32)}")
         lines.append(f"win rate: {report.win_rate:.0%} of tasks are faster with their whole interval above 1")
-    return lines
+    return [*lines, *author_lines(report)]
+
+
+def author_lines(report: SuiteReport) -> list[str]:
+    """Verdicts and costs of each generator and model over all tasks; none where the totals say as much."""
+    tallies = merged([tally for row in report.tasks for tally in row.by_generator])
+    return [f"candidates by {tally_line(tally)}" for tally in tallies] if is_worth_telling(tallies) else []
 
 
 def _mean_text(mean: Interval) -> str:

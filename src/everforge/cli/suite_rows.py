@@ -30,6 +30,7 @@ def row_of_campaign(key: str, record: CampaignRecord, champion_path: str | None)
         baselines_us=next(iter(record.baselines_us.values()), {}),
         trials=record.trials,
         device_seconds=record.spend.device_seconds,
+        by_generator=record.by_generator,
         error=_failure(record),
     )
 

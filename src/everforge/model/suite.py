@@ -8,6 +8,7 @@ from everforge.model.base import Record
 from everforge.model.device import DeviceKind
 from everforge.model.evaluation import SCHEMA_VERSION
 from everforge.model.interval import Interval
+from everforge.model.tally import Tally
 
 
 class TaskStatus(StrEnum):
@@ -32,6 +33,7 @@ class TaskRow(Record):
     baselines_us: dict[str, float] = Field(default_factory=dict)
     trials: int = 0
     device_seconds: float = 0.0
+    by_generator: tuple[Tally, ...] = Field((), description="The trials of each generator, and of each model")
     error: str | None = Field(None, description="Why it was refused or failed")
 
 

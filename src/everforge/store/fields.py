@@ -4,19 +4,24 @@ Pure: `mlflow_store.py` sends what these functions return, within MLflow's limit
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from everforge.model.base import canonical_json
 from everforge.model.campaign import CampaignRecord, CampaignSpec, Champion
 from everforge.model.device import DeviceKind, Environment
-from everforge.model.evaluation import VariantResult
+from everforge.model.evaluation import DeviceReading, VariantResult
+from everforge.model.tally import Tally
 from everforge.model.trial import Purpose, Trial
+from everforge.model.verdict import Verdict
 
 # MLflow 3 refuses longer ones: param values above 6000 characters, tag values above 8000, keys above 250
 # (of which `parameter.` and `/error_ratio` take some).
 PARAM_CHARACTERS = 6000
 TAG_CHARACTERS = 8000
 KEY_CHARACTERS = 230
+# `by_` before the name of a model, and `/remeasured_compile_error` behind it.
+AUTHOR_CHARACTERS = 200
+SENSORS = ("clock_mhz", "memory_clock_mhz", "temperature_c", "power_w")
 # MLflow takes 100 params in one batch; a candidate tuned by more constants keeps the rest in trial.json.
 PARAMS_PER_BATCH = 100
 # A run name should fit the runs table without being cut: about 50 characters at 1280 pixels.
@@ -102,6 +107,8 @@ def record_tags(record: CampaignRecord) -> dict[str, str]:
         tags["everforge.detail"] = record.detail
     if record.stop_reason is not None:
         tags["everforge.stop_reason"] = record.stop_reason
+    if record.by_generator:
+        tags["everforge.by_generator"] = "; ".join(map(_tally_text, record.by_generator))
     if record.champion is not None:
         tags["everforge.champion_trial_id"] = record.champion.trial_id
         tags["everforge.champion_digest"] = record.champion.candidate_digest
@@ -118,9 +125,26 @@ def record_metrics(record: CampaignRecord) -> dict[str, float]:
         "dollars": record.spend.dollars,
     }
     metrics |= {f"trials/{verdict}": count for verdict, count in record.trials_by_verdict.items()}
+    for tally in record.by_generator:
+        metrics |= _tally_metrics(tally)
     if record.champion is not None:
         metrics |= champion_metrics(record.champion)
     return present(metrics)
+
+
+def _tally_metrics(tally: Tally) -> dict[str, float | None]:
+    """One author's verdicts and costs under `by_<author>/`: `by_builtin/faster`, `by_openai_gpt-4.1/tampered`."""
+    counts = {verdict.value: count for verdict, count in tally.trials_by_verdict.items()}
+    again = {f"remeasured_{verdict}": count for verdict, count in tally.remeasured_by_verdict.items()}
+    costs = {"device_seconds": tally.device_seconds, "tokens": tally.tokens, "dollars": tally.dollars}
+    figures: dict[str, float | None] = {"trials": tally.trials, **counts, **again, **costs}
+    return {f"by_{_key_part(tally.author, AUTHOR_CHARACTERS)}/{name}": value for name, value in figures.items()}
+
+
+def _tally_text(tally: Tally) -> str:
+    """`openai/gpt-4.1: 2 faster, 1 tampered`, verdicts of search and re-measurements together."""
+    counts = ", ".join(f"{count} {verdict}" for verdict in Verdict if (count := tally.caught(verdict)))
+    return f"{tally.author}: {counts or 'no trial'}"
 
 
 def champion_metrics(champion: Champion) -> dict[str, float | None]:
@@ -151,8 +175,8 @@ def trial_params(trial: Trial) -> dict[str, str]:
         params["strategy"] = proposed.strategy
     if proposed.rewrites:
         params["rewrites"] = ", ".join(proposed.rewrites)
-    if trial.conversation is not None:
-        params["model"] = trial.conversation.model
+    if trial.written_by is not None:
+        params["model"] = trial.written_by
     for name, value in proposed.parameters.items():
         params.setdefault(f"parameter.{_key_part(name)}", str(value))
     return _params(params)
@@ -165,6 +189,7 @@ def trial_metrics(trial: Trial) -> dict[str, float]:
         "trial": trial.number,
         "speedup_fp32": judged.speedup_fp32,
         "sol_fraction": judged.sol_fraction,
+        "own_share": judged.own_share,
         "device_seconds": judged.device_seconds,
         "tokens": trial.spend.tokens,
         "dollars": trial.spend.dollars,
@@ -181,7 +206,15 @@ def trial_metrics(trial: Trial) -> dict[str, float]:
         }
     for variant in judged.variants:
         metrics |= _variant_metrics(variant)
-    return present(metrics)
+    return present(metrics | _sensor_metrics(judged.readings))
+
+
+def _sensor_metrics(readings: Sequence[DeviceReading]) -> dict[str, float | None]:
+    """The device's sensors before and after timing: `sensors/clock_mhz_before`, `sensors/clock_mhz_after`, …"""
+    if not readings:
+        return {}
+    moments = {"before": readings[0], "after": readings[-1]} if len(readings) > 1 else {"before": readings[0]}
+    return {f"sensors/{name}_{moment}": getattr(r, name) for name in SENSORS for moment, r in moments.items()}
 
 
 def _variant_metrics(variant: VariantResult) -> dict[str, float | None]:
@@ -190,6 +223,10 @@ def _variant_metrics(variant: VariantResult) -> dict[str, float | None]:
         "max_error": variant.max_error,
         "error_ratio": variant.error_ratio,
         "speedup": variant.speedup.value if variant.speedup else None,
+        "speedup_by_wall": variant.speedup_by_wall.value if variant.speedup_by_wall else None,
+        "replay_us": variant.replay_us,
+        "baseline_replay_us": variant.baseline_replay_us,
+        "rechecked": variant.rechecked,
     }
     return {f"{_key_part(variant.name)}/{name}": value for name, value in metrics.items()}
 
@@ -213,6 +250,10 @@ def trial_tags(trial: Trial, parent_run_id: str) -> dict[str, str]:
     }
     if judged.fault is not None:
         tags["everforge.fault"] = judged.fault
+    if judged.evidence:
+        tags["everforge.evidence"] = "\n".join(judged.evidence)
+    if throttled_by := dict.fromkeys(reason for reading in judged.readings for reason in reading.throttled_by):
+        tags["everforge.throttled_by"] = ", ".join(throttled_by)
     if trial.candidate.parent is not None:
         tags["everforge.parent_trial_id"] = trial.candidate.parent
     return _tags(tags) | environment_tags(judged.environment)
@@ -239,7 +280,7 @@ def present(values: Mapping[str, float | None]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if value is not None}
 
 
-def _key_part(name: str) -> str:
+def _key_part(name: str, characters: int = KEY_CHARACTERS) -> str:
     """The name as part of a key: MLflow's keys are paths, so no slashes, and no dots alone."""
     safe = re.sub(r"[^\w\- .]|^\.+$", "_", name)
-    return cut(safe or "_", KEY_CHARACTERS)
+    return cut(safe or "_", characters)

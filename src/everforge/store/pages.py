@@ -8,7 +8,9 @@ from html import escape
 
 from everforge.model.campaign import CampaignRecord, Champion
 from everforge.model.interval import Interval
+from everforge.model.tally import Tally
 from everforge.model.trial import Trial
+from everforge.model.verdict import Verdict
 from everforge.store.fields import TAG_CHARACTERS, cut
 
 # Of a compiler's output the first lines name the error; the whole text is in evaluation.json.
@@ -25,9 +27,11 @@ td:first-child { white-space: nowrap; }
 
 
 def trial_note(trial: Trial) -> str:
-    """Markdown for a trial's run: the reason, then each variant's error and times, then diagnostics."""
+    """Markdown for a trial's run: the reason and what was seen, each variant's error and times, then diagnostics."""
     judged = trial.evaluation
     lines = [f"**{judged.verdict}**: {_markdown(judged.reason)}"]
+    if judged.evidence:
+        lines += ["", *(f"- seen: {_markdown(line)}" for line in judged.evidence)]
     if judged.variants:
         lines += [
             "",
@@ -76,6 +80,7 @@ def campaign_page(record: CampaignRecord) -> str:
             ("verdict", "trials"),
             [(verdict, f"{count}") for verdict, count in record.trials_by_verdict.items()],
         ),
+        _author_section(record.by_generator),
         _spend_section(record),
         _notes_section(record.notes),
     ]
@@ -104,6 +109,23 @@ def _baseline_section(baselines_us: dict[str, dict[str, float]]) -> str:
     names = list(dict.fromkeys(name for times in baselines_us.values() for name in times))
     rows = [(variant, *(_figure(times.get(name)) for name in names)) for variant, times in baselines_us.items()]
     return _table("Baselines, median µs per call", ("variant", *names), rows)
+
+
+def _author_section(tallies: Sequence[Tally]) -> str:
+    """Verdicts, tokens and dollars of each generator and model."""
+    given = [verdict for verdict in Verdict if any(tally.caught(verdict) for tally in tallies)]
+    rows = [
+        (
+            tally.author,
+            f"{tally.trials}",
+            *(f"{tally.caught(verdict) or '–'}" for verdict in given),
+            f"{tally.tokens}",
+            "unknown" if tally.dollars is None else f"{tally.dollars:.2f}",
+        )
+        for tally in tallies
+    ]
+    header = ("candidates by", "trials", *(verdict.value for verdict in given), "tokens", "$")
+    return _table("Authors, re-measurements included", header, rows)
 
 
 def _spend_section(record: CampaignRecord) -> str:

@@ -41,7 +41,13 @@ class Metric:
     labels: tuple[str, ...] = ()
 
 
-TRIALS = Metric("everforge_trials_total", Type.COUNTER, "Finished trials", ("verdict", "device", "generator"))
+# The model is the campaign's setting, one for each sitting, so it has as many values as a person chooses models.
+TRIALS = Metric(
+    "everforge_trials_total",
+    Type.COUNTER,
+    "Finished trials; the model is empty for candidates no model wrote",
+    ("verdict", "device", "generator", "model"),
+)
 TRIAL_SECONDS = Metric(
     "everforge_trial_seconds", Type.HISTOGRAM, "Wall time of a measured trial by stage", ("stage", "device")
 )
@@ -92,7 +98,8 @@ class CampaignMetrics:
         """Count a trial by its verdict; where its time went, unless an earlier evaluation was `reused`."""
         judged = trial.evaluation
         device = judged.environment.device.value
-        self._trials.labels(judged.verdict.value, device, trial.candidate.generator.value).inc()
+        model = trial.written_by or ""
+        self._trials.labels(judged.verdict.value, device, trial.candidate.generator.value, model).inc()
         if reused:
             return
         for stage in type(judged.stages).model_fields:

@@ -10,6 +10,8 @@ from mlflow.utils import validation
 from everforge.model.campaign import CampaignRecord, CampaignSpec
 from everforge.model.candidate import Candidate
 from everforge.model.device import DeviceKind
+from everforge.model.evaluation import DeviceReading
+from everforge.model.tally import Tally
 from everforge.model.trial import Purpose, Trial
 from everforge.model.verdict import Verdict
 from everforge.store import fields, pages
@@ -72,6 +74,80 @@ def test_tuned_parameters_are_cut_to_what_mlflow_takes(count, longest):
 )
 def test_run_name_reads_as_a_sentence(changes, name):
     assert fields.trial_run_name(samples.trial(3, **changes)) == name
+
+
+def test_authors_of_a_campaign_are_metrics_a_tag_and_a_table():
+    tallies = (
+        Tally(generator="builtin", trials_by_verdict={Verdict.FASTER: 2}, device_seconds=7.5),
+        Tally(
+            generator="llm",
+            model="openai/gpt-4.1",
+            trials_by_verdict={Verdict.FASTER: 1, Verdict.TAMPERED: 1},
+            remeasured_by_verdict={Verdict.INCORRECT: 1},
+            tokens=4000,
+            dollars=None,
+        ),
+    )
+    record = samples.campaign_record().model_copy(update={"by_generator": tallies})
+    metrics = fields.record_metrics(record)
+    assert {name: value for name, value in metrics.items() if name.startswith("by_")} == {
+        "by_builtin/trials": 2,
+        "by_builtin/faster": 2,
+        "by_builtin/device_seconds": 7.5,
+        "by_builtin/tokens": 0,
+        "by_builtin/dollars": 0,
+        "by_openai_gpt-4.1/trials": 2,
+        "by_openai_gpt-4.1/faster": 1,
+        "by_openai_gpt-4.1/tampered": 1,
+        "by_openai_gpt-4.1/remeasured_incorrect": 1,
+        "by_openai_gpt-4.1/device_seconds": 0,
+        "by_openai_gpt-4.1/tokens": 4000,
+    }
+    told = "builtin: 2 faster; openai/gpt-4.1: 1 faster, 1 incorrect, 1 tampered"
+    assert fields.record_tags(record)["everforge.by_generator"] == told
+    page = pages.campaign_page(record)
+    row = '<tr><td>openai/gpt-4.1</td><td class="number">2</td><td class="number">1</td>'
+    assert row in page
+    assert "unknown" in page
+
+
+def test_evidence_is_a_tag_and_stands_in_the_note():
+    trial = samples.trial(verdict=Verdict.TAMPERED)
+    seen = ("timed outputs differ | <b>412</b>", "elapsed_time was replaced")
+    judged = trial.evaluation.model_copy(update={"evidence": seen})
+    caught = trial.model_copy(update={"evaluation": judged})
+    assert fields.trial_tags(caught, "parent")["everforge.evidence"] == "\n".join(seen)
+    assert "- seen: timed outputs differ \\| &lt;b&gt;412&lt;/b&gt;\n- seen: elapsed_time" in pages.trial_note(caught)
+    assert "everforge.evidence" not in fields.trial_tags(trial, "parent")
+
+
+def test_sensors_launches_and_rechecked_outputs_are_metrics_where_they_were_measured():
+    trial = samples.trial()
+    prefill = trial.evaluation.variants[0]
+    changes = {
+        "own_share": 0.87,
+        "readings": (
+            DeviceReading(clock_mhz=1980, temperature_c=54),
+            DeviceReading(clock_mhz=1755, temperature_c=71, power_w=690, throttled_by=("power_cap",)),
+        ),
+        "variants": (
+            prefill.model_copy(update={"speedup_by_wall": prefill.speedup, "replay_us": 19.0, "rechecked": 4}),
+        ),
+    }
+    measured = trial.model_copy(update={"evaluation": trial.evaluation.model_copy(update=changes)})
+    new = fields.trial_metrics(measured).items() - fields.trial_metrics(trial).items()
+    assert dict(new) == {
+        "own_share": 0.87,
+        "prefill/speedup_by_wall": 1.8,
+        "prefill/replay_us": 19.0,
+        "prefill/rechecked": 4,
+        "sensors/clock_mhz_before": 1980,
+        "sensors/clock_mhz_after": 1755,
+        "sensors/temperature_c_before": 54,
+        "sensors/temperature_c_after": 71,
+        "sensors/power_w_after": 690,
+    }
+    assert fields.trial_tags(measured, "parent")["everforge.throttled_by"] == "power_cap"
 
 
 class TagReader(HTMLParser):

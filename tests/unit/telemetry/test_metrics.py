@@ -3,6 +3,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from everforge.model.candidate import GeneratorKind
+from everforge.model.trial import Purpose
 from everforge.model.verdict import Verdict
 from everforge.telemetry.metrics import PREFIX, TABLE, CampaignMetrics, Type
 from everforge.testing import samples
@@ -46,10 +47,20 @@ def test_trial_is_counted_by_verdict_device_and_generator(metrics, registry):
     metrics.trial_finished(samples.trial(0), reused=False)
     metrics.trial_finished(samples.trial(1), reused=False)
     metrics.trial_finished(samples.trial(2, verdict=Verdict.CRASH), reused=False)
-    labels = {"device": "cpu", "generator": "builtin"}
+    labels = {"device": "cpu", "generator": "builtin", "model": ""}
     assert registry.get_sample_value("everforge_trials_total", {"verdict": "faster", **labels}) == 2
     assert registry.get_sample_value("everforge_trials_total", {"verdict": "crash", **labels}) == 1
     assert registry.get_sample_value("everforge_device_seconds_total", {"device": "cpu"}) == 3.5 + 3.5 + 0.5
+
+
+def test_trial_of_a_model_is_counted_under_its_name_also_when_re_measured(metrics, registry):
+    proposed = samples.candidate(generator=GeneratorKind.LLM).model_copy(update={"model": "openai/gpt-4.1"})
+    metrics.trial_finished(samples.trial(0, proposed=proposed, said=samples.conversation()), reused=False)
+    again = samples.trial(1, verdict=Verdict.TAMPERED, purpose=Purpose.CHAMPION, proposed=proposed)
+    metrics.trial_finished(again, reused=False)
+    labels = {"device": "cpu", "generator": "llm", "model": "openai/gpt-4.1"}
+    for verdict in ("faster", "tampered"):
+        assert registry.get_sample_value("everforge_trials_total", {"verdict": verdict, **labels}) == 1
 
 
 def test_every_stage_of_a_trial_is_observed(metrics, registry):
@@ -63,7 +74,7 @@ def test_every_stage_of_a_trial_is_observed(metrics, registry):
 
 def test_reused_evaluation_takes_no_time_again(metrics, registry):
     metrics.trial_finished(samples.trial(), reused=True)
-    labels = {"device": "cpu", "verdict": "faster", "generator": "builtin"}
+    labels = {"device": "cpu", "verdict": "faster", "generator": "builtin", "model": ""}
     assert registry.get_sample_value("everforge_trials_total", labels) == 1
     assert registry.get_sample_value("everforge_device_seconds_total", {"device": "cpu"}) is None
     assert registry.get_sample_value("everforge_trial_seconds_count", {"stage": "verify", "device": "cpu"}) is None

@@ -85,12 +85,14 @@ def test_scrape_tells_what_the_campaign_did(port: int, station_of: Callable[...,
     trials = station.store.trials(record.campaign_id)
     assert [trial.candidate.generator for trial in trials].count(GeneratorKind.LLM) == 2
     for trial in trials:
-        labels = {"verdict": trial.evaluation.verdict, "device": "cpu", "generator": trial.candidate.generator}
+        author = {"generator": trial.candidate.generator, "model": trial.written_by or ""}
+        labels = {"verdict": trial.evaluation.verdict, "device": "cpu", **author}
         same = [
             other
             for other in trials
             if other.evaluation.verdict is trial.evaluation.verdict
             and other.candidate.generator is trial.candidate.generator
+            and other.written_by == trial.written_by
         ]
         assert value(found, "everforge_trials_total", **labels) == len(same)
     assert value(found, "everforge_device_seconds_total", device="cpu") == pytest.approx(record.spend.device_seconds)

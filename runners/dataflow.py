@@ -44,6 +44,14 @@ def argument(node: GraphNode, position: int, name: str, default: Any = None) -> 
     return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
 
 
+def factors(node: GraphNode) -> list[str]:
+    """The operands that a product multiplies: neither its bias nor what it adds to."""
+    read = operands(node)
+    if short_name(node) in ("addmm", "baddbmm", "addmv", "addbmm"):
+        return read[1:3]
+    return read[:3] if short_name(node) == "scaled_dot_product_attention" else read[:2]
+
+
 class Flow:
     """A graph with its edges in both directions."""
 

@@ -20,9 +20,9 @@ POINTWISE = _family(
     "add sub rsub mul div neg abs exp exp2 expm1 log log2 log10 log1p sqrt rsqrt square reciprocal pow sin cos tan "
     "sinh cosh asin acos atan atan2 erf erfc sigmoid tanh relu relu6 gelu silu mish elu selu celu leaky_relu prelu "
     "softplus softsign hardtanh hardswish hardsigmoid hardshrink softshrink tanhshrink logsigmoid log_sigmoid "
-    "threshold clamp clamp_min clamp_max clip sign floor ceil round trunc frac fmod remainder maximum minimum fmax fmin "
-    "eq ne lt le gt ge isnan isinf isfinite lerp addcmul addcdiv hypot nan_to_num logaddexp logaddexp2 floor_divide "
-    "bitwise_not logical_not deg2rad rad2deg"
+    "threshold clamp clamp_min clamp_max clip sign floor ceil round trunc frac fmod remainder maximum minimum fmax "
+    "fmin eq ne lt le gt ge isnan isinf isfinite lerp addcmul addcdiv hypot nan_to_num logaddexp logaddexp2 "
+    "floor_divide bitwise_not logical_not deg2rad rad2deg"
 )
 # Each element of the result needs all elements of its own slice of the first operand, and slices do not overlap.
 REDUCTIONS = _family(

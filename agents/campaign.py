@@ -13,7 +13,15 @@ from everforge.agents.ledger import Ledger
 from everforge.agents.runner_supply import RunnerSupply, TaskSession
 from everforge.agents.stop_signal import StopSignal
 from everforge.clock import Clock
-from everforge.errors import BudgetExceeded, DeviceFault, MachineFault, ModelUnavailable, StoreUnavailable
+from everforge.errors import (
+    BudgetExceeded,
+    DeviceFault,
+    HarnessFault,
+    MachineFault,
+    ModelUnavailable,
+    StoreUnavailable,
+    TaskError,
+)
 from everforge.model.budget import Spend
 from everforge.model.campaign import CampaignRecord, CampaignSpec, CampaignState, Champion, StopReason
 from everforge.model.candidate import Candidate, GeneratorKind
@@ -21,7 +29,7 @@ from everforge.model.evaluation import Evaluation
 from everforge.model.session import EvaluationSettings, OpenSession, Progress, RunTrial, TaskFacts
 from everforge.model.trial import Conversation, Purpose, Trial
 from everforge.model.verdict import Fault, Verdict
-from everforge.search.decision import Confirm, Dry, Propose, Retry, Stop, next_step
+from everforge.search.decision import Confirm, Dry, Propose, Retry, SearchState, Stop, next_step
 from everforge.search.events import (
     CampaignEnded,
     CampaignStarted,
@@ -62,6 +70,8 @@ class Campaign:
         self._ports = ports
         request = OpenSession(task=spec.task, device=spec.device, settings=settings or EvaluationSettings())
         self._session = TaskSession(ports.supply, request, self._on_progress)
+        elsewhere = ports.supply.elsewhere
+        self._elsewhere = TaskSession(elsewhere, request, self._on_progress, True) if elsewhere else None
 
     def run(self) -> CampaignRecord:
         """Search until there is a reason to stop, and return the campaign's record.
@@ -81,6 +91,14 @@ class Campaign:
             return self._loop()
         finally:
             self._session.close()
+            if self._elsewhere is not None:
+                self._elsewhere.close()
+
+    @property
+    def _state(self) -> SearchState:
+        """What the next decision is made from, with what this sitting can do: measure on two devices, or on one."""
+        several = self._ledger.facts.environment.device_count > 1 and self._elsewhere is not None
+        return self._ledger.state.model_copy(update={"two_devices": several})
 
     def _settled(self, store: Store) -> CampaignRecord | None:
         """The record of a campaign that ended under exactly this spec, None if there is something to run."""
@@ -94,7 +112,7 @@ class Campaign:
 
     def _loop(self) -> CampaignRecord:
         while True:
-            state = self._ledger.state
+            state = self._state
             step = next_step(state)
             if isinstance(step, Stop):
                 return self._finish(step)
@@ -115,7 +133,7 @@ class Campaign:
         elif isinstance(step, Retry):
             self._evaluate(step.trial.candidate, Purpose.SEARCH, step.trial.conversation)
         else:
-            self._evaluate(step.trial.candidate, Purpose.CHAMPION)
+            self._confirm(step)
 
     def _propose(self, kind: GeneratorKind) -> None:
         self._ports.listener(StageChanged(stage="propose", detail=kind))
@@ -154,16 +172,23 @@ class Campaign:
         if reason is not StopReason.EXHAUSTED:
             self._ledger.note(f"{kind}: {detail}")
 
+    def _confirm(self, step: Confirm) -> None:
+        if step.elsewhere and self._elsewhere is not None:
+            self._evaluate(step.trial.candidate, Purpose.CHAMPION, session=self._elsewhere)
+        else:
+            self._evaluate(step.trial.candidate, Purpose.CHAMPION)
+
     def _evaluate(
         self,
         candidate: Candidate,
         purpose: Purpose,
         conversation: Conversation | None = None,
         proposal_spend: Spend | None = None,
+        session: TaskSession | None = None,
     ) -> None:
         proposal_spend = proposal_spend or Spend()
         try:
-            evaluation = self._measure(candidate, purpose)
+            evaluation = self._measure(candidate, purpose, session or self._session)
         except KeyboardInterrupt:
             self._ledger.charge(proposal_spend)
             raise
@@ -172,22 +197,38 @@ class Campaign:
         spend = proposal_spend.model_copy(update={"trials": int(counted), "device_seconds": device_seconds})
         self._ledger.keep(candidate, purpose, evaluation, conversation, spend)
 
-    def _measure(self, candidate: Candidate, purpose: Purpose) -> Evaluation:
+    def _measure(self, candidate: Candidate, purpose: Purpose, session: TaskSession) -> Evaluation:
         trial_id = self._ledger.next_trial_id(candidate, purpose)
         fresh = purpose is Purpose.CHAMPION
         try:
+            if session.elsewhere and not session.is_open:
+                self._open_elsewhere(session)
             with self._ports.stop.interruptible():
-                return self._session.run_trial(RunTrial(trial_id=trial_id, candidate=candidate, fresh=fresh))
+                return session.run_trial(RunTrial(trial_id=trial_id, candidate=candidate, fresh=fresh))
         except MachineFault as fault:
-            self._session.abandon()
-            return self._machine_failure(candidate, fault)
+            session.abandon()
+            return self._machine_failure(candidate, fault, session.elsewhere)
 
-    def _machine_failure(self, candidate: Candidate, fault: MachineFault) -> Evaluation:
+    def _open_elsewhere(self, session: TaskSession) -> None:
+        """Open the task on the other device's runner, and make sure that it is another device."""
+        try:
+            with self._ports.stop.interruptible():
+                facts = session.open()
+        except TaskError as error:
+            raise HarnessFault(f"another device's runner refuses the task this one accepted: {error}") from error
+        self._ledger.charge(Spend(device_seconds=facts.device_seconds))
+        self._ledger.save(CampaignState.RUNNING)
+        uuid = facts.environment.device_uuid
+        if uuid is not None and uuid == self._ledger.facts.environment.device_uuid:
+            raise HarnessFault(f"the runner that was to use another device uses the same one, {uuid}")
+
+    def _machine_failure(self, candidate: Candidate, fault: MachineFault, elsewhere: bool) -> Evaluation:
+        environment = self._ledger.facts.environment
         return Evaluation(
             verdict=Verdict.INFRA_ERROR,
             reason=str(fault),
             fault=_blamed(fault),
-            environment=self._ledger.facts.environment,
+            environment=environment.model_copy(update={"device_index": int(elsewhere)}),
             task_digest=self._spec.task.digest,
             candidate_digest=candidate.digest,
         )
@@ -199,8 +240,8 @@ class Campaign:
     def _finish(self, stop: Stop) -> CampaignRecord:
         self._ledger.charge(Spend())
         state = conclude(CampaignState.RUNNING, stop.reason)
-        trials = self._ledger.state.trials
-        champion = champion_of(self._ledger.state.history)
+        trials = self._state.trials
+        champion = champion_of(self._state.history)
         if champion is not None and state.is_finished:
             champion = self._publish(champion, trials)
         if waiting := self._store.flush():

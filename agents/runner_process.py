@@ -88,9 +88,12 @@ def _ended(status: int | None) -> str:
     return f"ended by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
 
-def start_local_runner(ready_s: float = READY_S, program: Sequence[str] = RUNNER) -> LocalRunner:
+def start_local_runner(
+    ready_s: float = READY_S, program: Sequence[str] = RUNNER, device_index: int | None = None
+) -> LocalRunner:
     """Start a runner process on this machine: Python with `program`, and the socket it is to listen on.
 
+    `device_index` pins it to that device of its kind, counted from 0 among the visible; None leaves it the first.
     Raises HarnessFault if it does not come up within `ready_s`.
     """
     # Short: a Unix socket's path may have 107 characters. Candidates' users pass through it to directories of their
@@ -98,9 +101,10 @@ def start_local_runner(ready_s: float = READY_S, program: Sequence[str] = RUNNER
     directory = Path(tempfile.mkdtemp(prefix="everforge-runner-"))
     directory.chmod(0o711)
     token = secrets.token_urlsafe(32)
+    pin = () if device_index is None else ("--device-index", str(device_index))
     with open(os.open(directory / "log", os.O_CREAT | os.O_WRONLY, 0o600), "wb") as log:
         process = subprocess.Popen(
-            [sys.executable, *program, "--socket", str(directory / "socket")],
+            [sys.executable, *program, *pin, "--socket", str(directory / "socket")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -25,11 +25,16 @@ StartRunner = Callable[[], ClosableRunner]
 
 
 class RunnerSupply:
-    """At most one runner at a time, from a factory that may be called again when one dies."""
+    """At most one runner at a time, from a factory that may be called again when one dies.
 
-    def __init__(self, start: StartRunner) -> None:
+    `start_elsewhere` starts one on another device of the same kind, where the machine may have one; its runner
+    is asked for through `elsewhere`, and ends with this one's.
+    """
+
+    def __init__(self, start: StartRunner, start_elsewhere: StartRunner | None = None) -> None:
         self._start = start
         self._runner: ClosableRunner | None = None
+        self.elsewhere = RunnerSupply(start_elsewhere) if start_elsewhere is not None else None
 
     def runner(self) -> Runner:
         """The runner, started if there is none. Raises HarnessFault if it does not start."""
@@ -49,16 +54,21 @@ class RunnerSupply:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.elsewhere is not None:
+            self.elsewhere.discard()
         self.discard()
 
 
 class TaskSession:
-    """One task open on whichever runner is alive."""
+    """One task open on whichever runner is alive; `elsewhere` if that is to use another device of its kind."""
 
-    def __init__(self, supply: RunnerSupply, request: OpenSession, on_progress: OnProgress) -> None:
+    def __init__(
+        self, supply: RunnerSupply, request: OpenSession, on_progress: OnProgress, elsewhere: bool = False
+    ) -> None:
         self._supply = supply
         self._request = request
         self._on_progress = on_progress
+        self.elsewhere = elsewhere
         self._opened: SessionOpened | None = None
 
     @property
@@ -72,10 +82,18 @@ class TaskSession:
         return self._opened.facts
 
     def run_trial(self, request: RunTrial) -> Evaluation:
-        """Evaluate one candidate in the open session. Raises HarnessFault when the runner is gone."""
+        """Evaluate one candidate in the open session.
+
+        Raises HarnessFault when the runner is gone, or measured on another device than it was to.
+        """
         if self._opened is None:
             raise HarnessFault("no session is open on the runner")
-        return self._supply.runner().run_trial(self._opened.session_id, request, self._on_progress)
+        evaluation = self._supply.runner().run_trial(self._opened.session_id, request, self._on_progress)
+        index = evaluation.environment.device_index
+        if (index > 0) is not self.elsewhere:
+            wanted = "another device of the kind than the first" if self.elsewhere else "the first device of the kind"
+            raise HarnessFault(f"the runner used device {index}, and was to use {wanted}")
+        return evaluation
 
     def abandon(self) -> None:
         """Forget the session together with its runner, which is gone or must not be trusted."""

@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from everforge.agents.campaign import Campaign, Ports
@@ -71,5 +71,8 @@ class Workstation:
 
 
 def local_supply() -> RunnerSupply:
-    """A supply of runner processes on this machine; use it as a context manager."""
-    return RunnerSupply(start_local_runner)
+    """A supply of runner processes on this machine; use it as a context manager.
+
+    The second runner, on the second device of its kind, is started only where a champion is to be confirmed on it.
+    """
+    return RunnerSupply(start_local_runner, partial(start_local_runner, device_index=1))

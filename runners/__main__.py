@@ -13,12 +13,20 @@ import tempfile
 import threading
 from pathlib import Path
 
+from everforge.runners.devices.visible import only_device
 from everforge.runners.server import RunnerServer, Workshop
 
 
 def _log(text: str) -> None:
     sys.stderr.write(text.rstrip("\n") + "\n")
     sys.stderr.flush()
+
+
+def _index(text: str) -> int:
+    index = int(text)
+    if index < 0:
+        raise argparse.ArgumentTypeError("devices are counted from 0")
+    return index
 
 
 def _taken_from_standard_input() -> int:
@@ -38,23 +46,29 @@ def main() -> None:
     parser.add_argument(
         "--remove-directory", action="store_true", help="remove the socket's directory at the end, with all in it"
     )
+    parser.add_argument(
+        "--device-index", type=_index, default=0, help="use this device of each kind, counted from 0 among the visible"
+    )
     arguments = parser.parse_args()
+    if arguments.device_index:
+        # Importing torch asks no driver for its devices; the first use of one does.
+        os.environ.update(only_device(os.environ, arguments.device_index))
     try:
         token = sys.stdin.readline().strip()
         if not token:
             parser.error("the first line of standard input must be the client's token")
-        _serve(arguments.socket, token, _taken_from_standard_input())
+        _serve(arguments.socket, token, _taken_from_standard_input(), arguments.device_index)
     finally:
         if arguments.remove_directory:
             shutil.rmtree(arguments.socket.parent, ignore_errors=True)
 
 
-def _serve(socket_path: Path, token: str, client: int) -> None:
+def _serve(socket_path: Path, token: str, client: int, device_index: int) -> None:
     """Serve until the client closes its end of the pipe, or is gone before it heard that we are ready."""
     with tempfile.TemporaryDirectory(prefix="everforge-") as root:
         # Workers' users must be able to reach their own directories below; its listing stays closed.
         Path(root).chmod(0o711)
-        workshop = Workshop(Path(root))
+        workshop = Workshop(Path(root), device_index)
         server = RunnerServer(socket_path, token, workshop, _log)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:

@@ -8,7 +8,7 @@ import subprocess
 
 import torch
 
-from everforge.model.device import Environment
+from everforge.model.device import DeviceKind, Environment
 from everforge.runners.devices.base import Device
 
 _COMPILERS = {"g++": "g++", "clang++": "clang++", "nvcc": "nvcc", "icpx": "icpx", "ninja": "ninja"}
@@ -16,8 +16,13 @@ _COMPILERS = {"g++": "g++", "clang++": "clang++", "nvcc": "nvcc", "icpx": "icpx"
 _VERSION_TIMEOUT_S = 20.0
 
 
-def environment_of(device: Device, isolation: tuple[str, ...]) -> Environment:
-    """What is installed here and which device this is. The device must be there."""
+def environment_of(device: Device, isolation: tuple[str, ...], device_index: int = 0) -> Environment:
+    """What is installed here and which device this is. The device must be there.
+
+    A process that was told to use the device `device_index` of its kind sees no other, and takes those before it
+    for granted.
+    """
+    used = 0 if device.kind is DeviceKind.CPU else device_index  # a machine's processors are one device
     return Environment(
         device=device.kind,
         device_name=device.name(),
@@ -28,6 +33,9 @@ def environment_of(device: Device, isolation: tuple[str, ...]) -> Environment:
         system=platform.platform(),
         cores=len(os.sched_getaffinity(0)),
         memory_bytes=device.memory_bytes(),
+        device_count=max(device.count(), used + 1),
+        device_index=used,
+        device_uuid=device.uuid(),
         isolation=isolation,
     )
 

@@ -40,8 +40,9 @@ Emit = Callable[[Record], None]
 class Workshop:
     """What the server holds: the warm process, the device's peaks, the open sessions."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, device_index: int = 0) -> None:
         self._nursery = Nursery(root)
+        self._device_index = device_index
         self._peaks: dict[tuple[DeviceKind, Precision], Peaks] = {}
         self._sessions: dict[str, Session] = {}
         # One request uses the device at a time, all on one thread: torch.export in a second thread of a process
@@ -54,7 +55,7 @@ class Workshop:
 
     def environment(self, kind: DeviceKind) -> Environment:
         """The environment of a device. Raises DeviceFault if it is not there."""
-        return environment_of(device_of(kind), self._nursery.layers)
+        return environment_of(device_of(kind), self._nursery.layers, self._device_index)
 
     def open(self, request: OpenSession, emit: Emit) -> SessionOpened:
         """Open a session. Raises TaskError, DeviceFault, HarnessFault."""

@@ -1,4 +1,4 @@
-"""What Everforge asks of a device: is it there, wait for it, time a call, forget the caches."""
+"""What Everforge asks of a device: is it there, wait for it, time a call, forget the caches, read its sensors."""
 
 import time
 from abc import ABC, abstractmethod
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from everforge.model.device import DeviceKind, Peaks
+from everforge.model.evaluation import DeviceReading
 from everforge.model.precision import Precision
 
 Call = Callable[[], object]
@@ -21,7 +22,7 @@ TORCH_DTYPES = {
 
 
 class Device(ABC):
-    """Adapter of one kind of device; the first device of its kind is used."""
+    """Adapter of one kind of device; the first that this process sees is used (`devices/visible.py`)."""
 
     kind: DeviceKind
     # Bytes of the large copy and side of the square matrix product that stand for the device's peaks.
@@ -60,6 +61,21 @@ class Device(ABC):
     def memory_bytes(self) -> int | None:
         """Memory of the device."""
 
+    def count(self) -> int:
+        """How many devices of this kind this process sees."""
+        return 1
+
+    def uuid(self) -> str | None:
+        """What tells this device from others of its kind; None where it does not say."""
+        return None
+
+    @abstractmethod
+    def reading(self) -> DeviceReading:
+        """The device's sensors now; None for what it does not tell.
+
+        Power and throttling that are told by counters are those since the previous reading of this adapter.
+        """
+
     @abstractmethod
     def precisions(self) -> tuple[Precision, ...]:
         """Precisions that differ from one another on this device."""
@@ -75,6 +91,13 @@ class Device(ABC):
     @abstractmethod
     def time_us(self, calls: Sequence[Call], before: Call) -> list[float]:
         """Time of each call in microseconds, with `before` run ahead of each and left out of the time."""
+
+    def replay_us(self, call: Call, before: Call, iterations: int) -> list[float] | None:  # noqa: ARG002
+        """Times of replays of `call` captured as a device graph, as `time_us` takes them.
+
+        `call` must use the same memory each time. None where it cannot be captured or the device has no graphs.
+        """
+        return None
 
     def release_memory(self) -> None:  # noqa: B027 - a device without a caching allocator has nothing to do
         """Give cached memory back, so that another process can take it."""

@@ -1,13 +1,17 @@
-"""The CPU: synchronous calls, the host's clock, the last-level cache from sysfs."""
+"""The CPU: synchronous calls, the host's clock, the last-level cache and the sensors from sysfs."""
 
 import os
 import platform
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from everforge.model.device import DeviceKind
+from everforge.model.evaluation import DeviceReading
 from everforge.model.precision import Precision
+from everforge.runners.devices import cpu_sensors
 from everforge.runners.devices.base import Call, Device, wall_us
+from everforge.runners.devices.energy import EnergyMeter
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -20,6 +24,11 @@ class CpuDevice(Device):
     copy_bytes = 256 << 20
     product_size = 1024
     shares_host_memory = True
+
+    def __init__(self, root: Path = cpu_sensors.ROOT) -> None:
+        self._root = root
+        self._meter = EnergyMeter()
+        self._throttled: dict[str, int] = {}
 
     def missing(self) -> str | None:
         return None
@@ -40,6 +49,16 @@ class CpuDevice(Device):
 
     def memory_bytes(self) -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+    def reading(self) -> DeviceReading:
+        cpus = os.sched_getaffinity(0)
+        before, self._throttled = self._throttled, cpu_sensors.throttle_counts(self._root, cpus)
+        return DeviceReading(
+            clock_mhz=cpu_sensors.clock_mhz(self._root, cpus),
+            temperature_c=cpu_sensors.temperature_c(self._root),
+            power_w=self._meter.power_w(cpu_sensors.energy_uj(self._root), time.monotonic()),
+            throttled_by=cpu_sensors.grown(before, self._throttled),
+        )
 
     def precisions(self) -> tuple[Precision, ...]:
         return (Precision.FP32, Precision.BF16, Precision.FP16)

@@ -1,19 +1,24 @@
-"""NVIDIA GPUs: events around each call, L2 size and clocks from the driver."""
+"""NVIDIA GPUs: events around each call, CUDA graphs, L2 size and sensors from the driver."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from everforge.model.device import DeviceKind
+from everforge.model.evaluation import DeviceReading
 from everforge.model.precision import Precision
+from everforge.runners.devices import nvml
 from everforge.runners.devices.base import Call, Device
+from everforge.runners.devices.events import event_times_us
+from everforge.runners.devices.replay import replay_times_us
 
 _DRIVER_VERSION = Path("/proc/driver/nvidia/version")
 
 
 class CudaDevice(Device):
-    """The first NVIDIA GPU."""
+    """The first NVIDIA GPU that CUDA_VISIBLE_DEVICES shows."""
 
     kind = DeviceKind.CUDA
     copy_bytes = 2 << 30
@@ -47,6 +52,24 @@ class CudaDevice(Device):
     def memory_bytes(self) -> int | None:
         return int(torch.cuda.get_device_properties(0).total_memory)
 
+    def count(self) -> int:
+        return torch.cuda.device_count()
+
+    def uuid(self) -> str | None:
+        uuid = getattr(torch.cuda.get_device_properties(0), "uuid", None)
+        return None if uuid is None else str(uuid)
+
+    def reading(self) -> DeviceReading:
+        return DeviceReading() if self._sensors is None else self._sensors.reading()
+
+    @cached_property
+    def _sensors(self) -> nvml.Sensors | None:
+        known = torch.cuda.get_device_properties(0)
+        address = [getattr(known, name, None) for name in ("pci_domain_id", "pci_bus_id", "pci_device_id")]
+        if any(part is None for part in address):
+            return None
+        return nvml.Sensors.of(nvml.bus_id_of(*(int(part) for part in address if part is not None)))
+
     def precisions(self) -> tuple[Precision, ...]:
         return tuple(Precision)
 
@@ -62,16 +85,5 @@ class CudaDevice(Device):
     def time_us(self, calls: Sequence[Call], before: Call) -> list[float]:
         return event_times_us(torch.cuda, calls, before)
 
-
-def event_times_us(backend: object, calls: Sequence[Call], before: Call) -> list[float]:
-    """Times by a pair of events around each call; `backend` is torch.cuda or torch.xpu."""
-    pairs = []
-    for call in calls:
-        start, end = (backend.Event(enable_timing=True) for _ in range(2))  # type: ignore[attr-defined]
-        before()
-        start.record()
-        call()
-        end.record()
-        pairs.append((start, end))
-    backend.synchronize()  # type: ignore[attr-defined]
-    return [start.elapsed_time(end) * 1e3 for start, end in pairs]
+    def replay_us(self, call: Call, before: Call, iterations: int) -> list[float] | None:
+        return replay_times_us(torch.cuda, call, before, iterations)

@@ -1,13 +1,20 @@
 """Intel GPUs through torch.xpu. Written against PyTorch's documentation; not run on hardware yet."""
 
+import time
 from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
 
 import torch
 
 from everforge.model.device import DeviceKind
+from everforge.model.evaluation import DeviceReading
 from everforge.model.precision import Precision
+from everforge.runners.devices import sysfs_sensors
 from everforge.runners.devices.base import Call, Device
-from everforge.runners.devices.cuda import event_times_us
+from everforge.runners.devices.energy import EnergyMeter
+from everforge.runners.devices.events import event_times_us
+from everforge.runners.devices.replay import replay_times_us
 
 # Level Zero device-id prefixes; anything else is named by its id.
 _ARCHITECTURES = {0xE2: "xe2", 0x64: "xe2", 0x0B: "pvc"}
@@ -16,11 +23,14 @@ _XE2_L2_BYTES = 18 << 20
 
 
 class XpuDevice(Device):
-    """The first Intel GPU."""
+    """The first Intel GPU that ZE_AFFINITY_MASK shows."""
 
     kind = DeviceKind.XPU
     copy_bytes = 1 << 30
     product_size = 4096
+
+    def __init__(self) -> None:
+        self._meter = EnergyMeter()
 
     def missing(self) -> str | None:
         if not torch.xpu.is_available():
@@ -31,8 +41,11 @@ class XpuDevice(Device):
         return torch.xpu.get_device_name()
 
     def architecture(self) -> str:
-        device_id = int(getattr(torch.xpu.get_device_properties(0), "device_id", 0))
-        return _ARCHITECTURES.get(device_id >> 8, f"device-{device_id:#06x}")
+        return _ARCHITECTURES.get(self._device_id >> 8, f"device-{self._device_id:#06x}")
+
+    @property
+    def _device_id(self) -> int:
+        return int(getattr(torch.xpu.get_device_properties(0), "device_id", 0))
 
     def driver(self) -> str | None:
         version = getattr(torch.xpu.get_device_properties(0), "driver_version", None)
@@ -40,6 +53,26 @@ class XpuDevice(Device):
 
     def memory_bytes(self) -> int | None:
         return int(torch.xpu.get_device_properties(0).total_memory)
+
+    def count(self) -> int:
+        return torch.xpu.device_count()
+
+    def uuid(self) -> str | None:
+        return self._uuid.hex() or None
+
+    @cached_property
+    def _uuid(self) -> bytes:
+        return bytes(getattr(torch.xpu.get_device_properties(0), "uuid", b""))
+
+    def reading(self) -> DeviceReading:
+        if self._card is None:
+            return DeviceReading()
+        power_w = self._meter.power_w(sysfs_sensors.intel_energy_uj(self._card), time.monotonic())
+        return sysfs_sensors.intel_reading(self._card, power_w)
+
+    @cached_property
+    def _card(self) -> Path | None:
+        return sysfs_sensors.intel_card(sysfs_sensors.DRM, self._device_id, self._uuid)
 
     def precisions(self) -> tuple[Precision, ...]:
         return tuple(Precision)
@@ -55,3 +88,8 @@ class XpuDevice(Device):
 
     def time_us(self, calls: Sequence[Call], before: Call) -> list[float]:
         return event_times_us(torch.xpu, calls, before)
+
+    def replay_us(self, call: Call, before: Call, iterations: int) -> list[float] | None:
+        if not hasattr(torch.xpu, "XPUGraph"):
+            return None
+        return replay_times_us(torch.xpu, call, before, iterations)

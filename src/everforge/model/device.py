@@ -28,6 +28,9 @@ class Environment(Record):
     system: str = Field(description="Kernel and distribution")
     cores: int = Field(description="CPU cores the harness may use")
     memory_bytes: int | None = Field(None, description="Memory of the device; None if it cannot be read")
+    device_count: int = Field(1, ge=1, description="Devices of this kind that the runner saw; a CPU counts as one")
+    device_index: int = Field(0, ge=0, description="Which of them was used, from 0; above 0 where one was asked for")
+    device_uuid: str | None = Field(None, description="What tells the device from its like; None where it does not say")
     isolation: tuple[str, ...] = Field((), description="Sandbox layers in force: uid, network, pids, files, …")
 
 

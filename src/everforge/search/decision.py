@@ -9,6 +9,8 @@ The rules, in order:
    Wall time and device time are kept back for the champion's re-measurement.
 4. With nothing left to propose or to spend, the best `faster` trial is re-measured before it is named
    champion. If that does not confirm it the next best is tried, three in a row at most.
+5. Where the machine has two devices of the kind, a re-measured trial that is still `faster` is re-measured on the
+   other one too: a champion is `faster` on both.
 """
 
 from pydantic import Field
@@ -17,7 +19,7 @@ from everforge.model.base import Record
 from everforge.model.budget import Spend
 from everforge.model.campaign import CampaignSpec, StopReason
 from everforge.model.candidate import GeneratorKind
-from everforge.model.trial import Trial
+from everforge.model.trial import Purpose, Trial
 from everforge.model.verdict import Fault
 from everforge.search.history import History, speedup_of
 
@@ -45,6 +47,7 @@ class Confirm(Record):
     """Re-measure a `faster` trial in a fresh process, on fresh seeds and the held-out variants."""
 
     trial: Trial
+    elsewhere: bool = Field(False, description="On another device of its kind than the search's")
 
 
 class Stop(Record):
@@ -76,11 +79,12 @@ class SearchState(Record):
         default_factory=dict, description="Proposals in a row that held no candidate"
     )
     forgiven_before: int = Field(0, description="First trial whose machine failures count")
+    two_devices: bool = Field(False, description="Whether a champion must be confirmed on another device too")
 
     @property
     def history(self) -> History:
         """What the trials say."""
-        return History(self.trials, self.forgiven_before)
+        return History(self.trials, self.forgiven_before, self.two_devices)
 
 
 def next_step(state: SearchState) -> Step:
@@ -122,9 +126,15 @@ def confirmation_estimate(state: SearchState) -> Spend:
     return trial_estimate(state).model_copy(update={"trials": 0})
 
 
+def confirmations_estimate(state: SearchState) -> Spend:
+    """What naming a champion is expected to cost: a re-measurement on each device it needs."""
+    once = confirmation_estimate(state)
+    return once.plus(once) if state.two_devices else once
+
+
 def search_refusal(state: SearchState) -> str | None:
     """Why no further candidate may be tried under the budget, or None if one may."""
-    ahead = trial_estimate(state).plus(confirmation_estimate(state))
+    ahead = trial_estimate(state).plus(confirmations_estimate(state))
     return state.spec.budget.refusal(state.spent, ahead)
 
 
@@ -136,29 +146,40 @@ def _target_step(state: SearchState, history: History) -> Step | None:
     if champion is not None and speedup_of(champion) >= target:
         detail = f"a champion was confirmed at {speedup_of(champion):.2f}x; the target is {target:.2f}x"
         return Stop(reason=StopReason.TARGET, detail=detail)
-    challenger = history.challenger()
-    if challenger is not None and speedup_of(challenger) >= target and _may_confirm(state, history):
-        return Confirm(trial=challenger)
+    return _confirmation(state, history, at_least=target)
+
+
+def _confirmation(state: SearchState, history: History, at_least: float) -> Confirm | None:
+    """The re-measurement that is due and can be paid: one that only lacks another device, then the challenger's."""
+    if history.refuted_in_a_row() >= MAX_REFUTED_IN_A_ROW:
+        return None
+    half, challenger = history.half_confirmed(), history.challenger()
+    if half is not None and speedup_of(half) >= at_least:
+        return Confirm(trial=half, elsewhere=True) if _refusal_to_confirm(state, half) is None else None
+    if challenger is not None and speedup_of(challenger) >= at_least:
+        return Confirm(trial=challenger) if _refusal_to_confirm(state, challenger) is None else None
     return None
 
 
 def _closing_step(state: SearchState, history: History, refusal: str | None) -> Step:
     stop = _stop(state, history, refusal)
-    challenger = history.challenger()
-    if challenger is not None and _may_confirm(state, history):
-        return Confirm(trial=challenger)
+    if (confirm := _confirmation(state, history, at_least=1.0)) is not None:
+        return confirm
     parts = [stop.detail]
-    if challenger is not None:
-        parts.append(_unconfirmed_detail(state, challenger))
+    if (unconfirmed := history.half_confirmed() or history.challenger()) is not None:
+        parts.append(_unconfirmed_detail(state, unconfirmed))
+    if history.champion() is None and (given_up := history.given_up_elsewhere()) is not None:
+        parts.append(f"trial {given_up.number} ({speedup_of(given_up):.2f}x) could not be measured on another device")
     if history.champion() is None:
         parts.append("nothing was confirmed faster than the fastest allowed baseline")
     return stop.model_copy(update={"detail": "; ".join(parts)})
 
 
-def _may_confirm(state: SearchState, history: History) -> bool:
-    if history.refuted_in_a_row() >= MAX_REFUTED_IN_A_ROW:
-        return False
-    return state.spec.budget.refusal(state.spent, confirmation_estimate(state)) is None
+def _refusal_to_confirm(state: SearchState, trial: Trial) -> str | None:
+    """Why the budget does not allow the re-measurements a trial still needs, one of which may be done; or None."""
+    half_done = trial.purpose is Purpose.CHAMPION
+    ahead = confirmation_estimate(state) if half_done else confirmations_estimate(state)
+    return state.spec.budget.refusal(state.spent, ahead)
 
 
 def _stop(state: SearchState, history: History, refusal: str | None) -> Stop:
@@ -188,8 +209,9 @@ def _machine_stop(history: History) -> Stop:
     return Stop(reason=StopReason.MACHINE, detail=detail, fault=last.fault)
 
 
-def _unconfirmed_detail(state: SearchState, challenger: Trial) -> str:
-    refusal = state.spec.budget.refusal(state.spent, confirmation_estimate(state))
+def _unconfirmed_detail(state: SearchState, trial: Trial) -> str:
+    refusal = _refusal_to_confirm(state, trial)
     if refusal is None:
         return f"the latest {MAX_REFUTED_IN_A_ROW} re-measurements did not repeat the search's figures"
-    return f"trial {challenger.number} ({speedup_of(challenger):.2f}x) could not be re-measured: {refusal}"
+    where = " on another device" if trial.purpose is Purpose.CHAMPION else ""
+    return f"trial {trial.number} ({speedup_of(trial):.2f}x) could not be re-measured{where}: {refusal}"

@@ -26,16 +26,23 @@ def speedup_of(trial: Trial) -> float:
     return speedup.value
 
 
+def is_elsewhere(trial: Trial) -> bool:
+    """Whether a trial was measured on another device of its kind than the search's."""
+    return trial.evaluation.environment.device_index > 0
+
+
 @dataclass(frozen=True)
 class History:
     """The trials of one campaign in order of their numbers, and what follows from them.
 
     `forgiven_before` is the number of the first trial whose machine failures still count: when a campaign
     that ended on a failing machine is run again, the old failures are not held against the mended one.
+    `two_devices` asks of a champion that it was confirmed on two devices of its kind.
     """
 
     trials: tuple[Trial, ...]
     forgiven_before: int = 0
+    two_devices: bool = False
 
     @cached_property
     def search_trials(self) -> tuple[Trial, ...]:
@@ -53,24 +60,28 @@ class History:
 
     @cached_property
     def confirmations(self) -> dict[str, Trial]:
-        """Candidate digest to its finished re-measurement."""
-        return {
-            trial.candidate.digest: trial
-            for trial in self.trials
-            if trial.purpose is Purpose.CHAMPION and trial.evaluation.verdict.is_final
-        }
+        """Candidate digest to its finished re-measurement on the device of the search."""
+        return self._remeasured(elsewhere=False)
+
+    @cached_property
+    def confirmations_elsewhere(self) -> dict[str, Trial]:
+        """Candidate digest to its finished re-measurement on another device of the kind."""
+        return self._remeasured(elsewhere=True)
 
     def is_repeat(self, trial: Trial) -> bool:
         """Whether a search trial reuses the verdict that an earlier trial gave to the same candidate."""
         first = self.judged.get(trial.candidate.digest)
         return trial.purpose is Purpose.SEARCH and first is not None and trial.number > first.number
 
-    def attempts(self, digest: str, purpose: Purpose) -> int:
+    def attempts(self, digest: str, purpose: Purpose, elsewhere: bool = False) -> int:
         """How often the machine has failed this candidate so far."""
         return sum(
             1
             for trial in self.trials
-            if trial.purpose is purpose and trial.candidate.digest == digest and self._is_held_against(trial)
+            if trial.purpose is purpose
+            and trial.candidate.digest == digest
+            and is_elsewhere(trial) is elsewhere
+            and self._is_held_against(trial)
         )
 
     def was_given_up(self, digest: str) -> bool:
@@ -99,14 +110,30 @@ class History:
         return sum(1 for trial in self.judged.values() if trial.candidate.generator is generator)
 
     def champion(self) -> Trial | None:
-        """The re-measurement of the best candidate that a re-measurement confirmed as faster."""
-        confirmed = [trial for trial in self.confirmations.values() if trial.evaluation.verdict is Verdict.FASTER]
+        """The re-measurement of the best candidate that a re-measurement confirmed as faster.
+
+        Where two devices are asked for, both confirmed it, and the lower of the two speedups is what it claims.
+        """
+        confirmed = [claim for digest in self.confirmations if (claim := self._claim(digest)) is not None]
         return max(confirmed, key=lambda trial: (speedup_of(trial), -trial.number), default=None)
+
+    def half_confirmed(self) -> Trial | None:
+        """The best re-measurement that only lacks one on another device to make its candidate champion."""
+        bar = self._bar()
+        waiting = (
+            trial
+            for trial in self._lacking_elsewhere()
+            if speedup_of(trial) > bar and not self._was_given_up_elsewhere(trial)
+        )
+        return max(waiting, key=lambda trial: (speedup_of(trial), -trial.number), default=None)
+
+    def given_up_elsewhere(self) -> Trial | None:
+        """A re-measurement that confirmed a candidate which the machine then failed to measure on another device."""
+        return next(filter(self._was_given_up_elsewhere, self._lacking_elsewhere()), None)
 
     def challenger(self) -> Trial | None:
         """The best `faster` trial not re-measured yet that beats what the champion was confirmed at."""
-        champion = self.champion()
-        bar = speedup_of(champion) if champion is not None else 1.0
+        bar = self._bar()
         best = max(self._unconfirmed(), key=lambda trial: (speedup_of(trial), -trial.number), default=None)
         return best if best is not None and speedup_of(best) > bar else None
 
@@ -131,6 +158,41 @@ class History:
         """How many different search trials ended with each verdict; reused verdicts count once."""
         counts = Counter(t.evaluation.verdict for t in self.search_trials if not self.is_repeat(t))
         return {verdict: counts[verdict] for verdict in Verdict if counts[verdict]}
+
+    def _remeasured(self, elsewhere: bool) -> dict[str, Trial]:
+        return {
+            trial.candidate.digest: trial
+            for trial in self.trials
+            if trial.purpose is Purpose.CHAMPION
+            and trial.evaluation.verdict.is_final
+            and is_elsewhere(trial) is elsewhere
+        }
+
+    def _claim(self, digest: str) -> Trial | None:
+        """The re-measurement whose speedup a confirmed candidate may claim; None for one that is not confirmed."""
+        needed = [self.confirmations.get(digest)]
+        if self.two_devices:
+            needed.append(self.confirmations_elsewhere.get(digest))
+        done = [trial for trial in needed if trial is not None and trial.evaluation.verdict is Verdict.FASTER]
+        return min(done, key=speedup_of) if len(done) == len(needed) else None
+
+    def _lacking_elsewhere(self) -> list[Trial]:
+        """Re-measurements that confirmed their candidate, and that another device has yet to repeat."""
+        if not self.two_devices:
+            return []
+        return [
+            trial
+            for digest, trial in self.confirmations.items()
+            if trial.evaluation.verdict is Verdict.FASTER and digest not in self.confirmations_elsewhere
+        ]
+
+    def _was_given_up_elsewhere(self, trial: Trial) -> bool:
+        return self.attempts(trial.candidate.digest, Purpose.CHAMPION, elsewhere=True) >= MAX_ATTEMPTS
+
+    def _bar(self) -> float:
+        """The speedup a new champion must beat."""
+        champion = self.champion()
+        return speedup_of(champion) if champion is not None else 1.0
 
     def _unconfirmed(self) -> Iterator[Trial]:
         for digest, trial in self.judged.items():

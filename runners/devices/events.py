@@ -1,0 +1,20 @@
+"""Timing with a pair of device events around each call; what NVIDIA's and Intel's GPUs have in common."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from everforge.runners.devices.base import Call
+
+
+def event_times_us(backend: Any, calls: Sequence[Call], before: Call) -> list[float]:
+    """Times by a pair of events around each call; `backend` is torch.cuda or torch.xpu."""
+    pairs = []
+    for call in calls:
+        start, end = (backend.Event(enable_timing=True) for _ in range(2))
+        before()
+        start.record()
+        call()
+        end.record()
+        pairs.append((start, end))
+    backend.synchronize()
+    return [start.elapsed_time(end) * 1e3 for start, end in pairs]

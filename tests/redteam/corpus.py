@@ -115,7 +115,7 @@ class Bench:
         root.chmod(0o711)  # workers run as other users, who must reach their own directories
         self.nursery = Nursery(root)
         self._stack.callback(self.nursery.close)
-        self._environment = environment_of(self.device, self.nursery.layers)
+        self.environment = environment_of(self.device, self.nursery.layers)
         self._peaks: dict[Precision, Peaks] = {}
         self._sessions: dict[tuple[str, Precision], Session] = {}
         self._rules_are_on = True
@@ -162,7 +162,7 @@ class Bench:
             self._peaks[task.precision] = measured_peaks(self.nursery, self.device, task.precision)
         request = OpenSession(task=task, device=self.device.kind, settings=self._settings)
         peaks = self._peaks[task.precision]
-        session = Session(request, self.device, self._environment, peaks, self.nursery, rules=self._judge)
+        session = Session(request, self.device, self.environment, peaks, self.nursery, rules=self._judge)
         session.open(_silent)
         return session
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+from everforge.agents.llm.quote import printable
 from everforge.model.candidate import ParameterValue
 from everforge.model.interval import Interval
 from everforge.model.trial import Purpose, Trial
@@ -57,6 +58,7 @@ def _parameters_text(parameters: Mapping[str, ParameterValue]) -> str:
 def trial_line(trial: Trial, reused: bool) -> str:
     """One finished trial as one line."""
     evaluation = trial.evaluation
-    figure = interval_text(evaluation.speedup) if evaluation.speedup else evaluation.reason.splitlines()[0]
+    reason = next(iter(printable(evaluation.reason).splitlines()), "")  # it may quote what a candidate wrote
+    figure = interval_text(evaluation.speedup) if evaluation.speedup else reason
     known = " (verdict of an earlier trial)" if reused else ""
     return f"trial {trial.number:<3} {evaluation.verdict:<13} {figure}  {origin_text(trial)}{known}"

@@ -175,7 +175,7 @@ def test_rules_of_the_contract_come_first() -> None:
         "of any scale",
         "sizes that no block divides",
         "Outputs of timed calls are checked",
-        "no results, nothing looked up by",
+        "may be kept as well; results never",
         "replaced, reloaded or",
     ):
         assert rule in system

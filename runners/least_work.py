@@ -57,8 +57,8 @@ def least_work(
         flops[name] = min(flops.get(name, 0.0), bound)
     for name, bound in [*(dense or {}).items(), *(read_shares or {}).items()]:
         shares[name] = min(shares.get(name, 0.0), bound)
-    read = sum(shares[leaf.id] * _least_bytes(leaf, policy) for leaf in graph.nodes if leaf.op in LEAVES)
-    return LeastWork(sum(flops.values()), read, _written(graph, flow))
+    read = sum((shares[leaf.id] * _least_bytes(leaf, policy) for leaf in graph.nodes if leaf.op in LEAVES), 0.0)
+    return LeastWork(sum(flops.values(), 0.0), read, _written(graph, flow))
 
 
 def _least_bytes(leaf: GraphNode, policy: Precision) -> float:
@@ -88,7 +88,7 @@ def _written(graph: TaskGraph, flow: Flow) -> float:
         chosen = outputs if result.index is None else outputs[result.index : result.index + 1]
         size = sum(float(stored_elements(each) * element_bytes(each.dtype)) for each in chosen)
         sizes[f"{root}/{result.index}"] = max(sizes.get(f"{root}/{result.index}", 0.0), size)
-    return sum(sizes.values())
+    return sum(sizes.values(), 0.0)
 
 
 def _shares_memory(node: GraphNode, flow: Flow) -> bool:

@@ -136,7 +136,13 @@ class Device(ABC):
         return max(copied, self.copy_bytes / self._best_us(source.sum)) * 1e6
 
     def _product_rate(self, precision: Precision) -> float:
-        size = self.product_size
+        # An emulated precision would take half a minute at full size (fp16 on a CPU without it: 0.4 GFLOP/s).
+        pilot = self._rate_of_product(precision, self.product_size // 2)
+        if 2.0 * self.product_size**3 / pilot > _SLOWEST_PRODUCT_S:
+            return pilot
+        return self._rate_of_product(precision, self.product_size)
+
+    def _rate_of_product(self, precision: Precision, size: int) -> float:
         # Random data: a matrix product on zeros draws less power and runs faster than real ones.
         left, right = (torch.randn(size, size, device=self.torch_device).to(TORCH_DTYPES[precision]) for _ in range(2))
         with self.compute_in(precision):
@@ -150,6 +156,7 @@ class Device(ABC):
 
 # Half a second for each ceiling: a few calls even of a product that runs at 4 GFLOP/s.
 _CEILING_US = 5e5
+_SLOWEST_PRODUCT_S = 2.0
 
 
 def _nothing() -> None:

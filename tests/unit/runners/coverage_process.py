@@ -1,0 +1,65 @@
+"""Run by `test_coverage.py` in a process of its own: candidates are imported, called, and reported on.
+
+The first argument says whether Triton is to be interpreted. Standard input has a JSON list of cases: the
+candidate's source, its claim, and the shape of its input. One line of JSON answers each.
+"""
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+
+from everforge.model.candidate import Language
+from everforge.model.device import DeviceKind
+from everforge.runners.coverage import counted, coverage_report
+from everforge.runners.devices import adapter_of
+from everforge.runners.models import candidate_class
+from everforge.runners.own_kernels import own_kernels
+from everforge.runners.tensors import leaves
+from everforge.runners.triton_interpret import interpret
+
+
+def report_on(case: dict[str, Any]) -> dict[str, Any]:
+    first, second = (torch.randn(case["shape"]) for _ in range(2))
+    with counted() as earlier:
+        make = candidate_class(case["source"])
+        names = own_kernels(sys.modules["everforge_candidate"]).names
+        model = make()
+        outputs = [leaf.clone() for leaf in leaves(model(first.clone()))]
+
+    def call(module: Callable[..., Any], inputs: torch.Tensor) -> Any:
+        with torch.no_grad():
+            return module(inputs.clone())
+
+    report = coverage_report(
+        Language(case["claim"]),
+        lambda: call(model, first),
+        adapter_of(DeviceKind.CPU),
+        earlier=earlier,
+        other=lambda: call(model, second),
+        anew=lambda: call(make(), first),
+    )
+    later = make()(first.clone())
+    unharmed = all(torch.equal(*pair) for pair in zip(outputs, leaves(later), strict=True))
+    return {**report, "at import": names, "unharmed": unharmed}
+
+
+def main() -> None:
+    with ExitStack() as stack:
+        if sys.argv[1] == "interpreted":
+            stack.enter_context(interpret())
+        for case in json.load(sys.stdin):
+            torch.manual_seed(0)
+            try:
+                answer = report_on(case)
+            except Exception:
+                answer = {"raised": traceback.format_exc()}
+            print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,11 +2,14 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from statistics import median
 
 import pytest
 import torch
 
+from everforge.agents.runner_process import start_local_runner
+from everforge.errors import DeviceFault
 from everforge.model.candidate import Candidate, GeneratorKind, language_of
 from everforge.model.device import DeviceKind
 from everforge.model.evaluation import Evaluation
@@ -116,6 +119,88 @@ def host_time_us(source: torch.Tensor, target: torch.Tensor) -> float:
     target.copy_(source)
     torch.cuda.synchronize()
     return (time.perf_counter() - began_s) * 1e6
+
+
+def test_sensors_tell_clocks_temperature_and_power() -> None:
+    reading = device_of(DeviceKind.CUDA).reading()
+    assert reading.clock_mhz is not None
+    assert reading.clock_mhz > 0
+    assert reading.memory_clock_mhz is not None
+    assert reading.memory_clock_mhz > 0
+    assert reading.temperature_c is not None
+    assert 10 < reading.temperature_c < 110
+    assert reading.power_w is not None
+    assert reading.power_w > 0
+    assert not any(reason.startswith("reason_") for reason in reading.throttled_by)
+
+
+def many_small_launches() -> Callable[[], torch.Tensor]:
+    start = torch.ones(256, device="cuda")
+
+    def call() -> torch.Tensor:
+        value = start
+        for _ in range(100):
+            value = value + 1
+        return value
+
+    return call
+
+
+def test_many_small_launches_replay_faster_than_they_launch() -> None:
+    device, call = device_of(DeviceKind.CUDA), many_small_launches()
+    flush = device.flusher()
+    launched_us = median(device.time_us([call] * 20, flush))
+    replayed_us = device.replay_us(call, flush, iterations=20)
+    assert replayed_us is not None
+    assert len(replayed_us) == 20
+    assert 0 < median(replayed_us) < 0.8 * launched_us
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda x: x.sum().item(), id="waits for the device"),
+        pytest.param(lambda x: x.cpu(), id="copies to the host"),
+        pytest.param(lambda x: x[x > 0.5], id="size known on the device alone"),
+        pytest.param(lambda x: torch.rand_like(x).max().item(), id="draws numbers and waits"),
+        pytest.param(lambda _x: None, id="launches nothing"),
+    ],
+)
+def test_call_that_cannot_be_captured_has_no_replay_and_leaves_the_device_usable(
+    call: Callable[[torch.Tensor], object],
+) -> None:
+    device = device_of(DeviceKind.CUDA)
+    x = torch.rand(1 << 20, device="cuda")
+    stream = torch.cuda.current_stream()
+    assert device.replay_us(lambda: call(x), before=lambda: None, iterations=5) is None
+    assert torch.cuda.current_stream() == stream
+    assert float(torch.rand(1 << 20, device="cuda").mean()) == pytest.approx(0.5, abs=0.01)
+    device.release_memory()
+    assert device.replay_us(many_small_launches(), before=lambda: None, iterations=5) is not None
+
+
+def test_failed_captures_give_their_memory_back() -> None:
+    device = device_of(DeviceKind.CUDA)
+    x = torch.rand(1 << 26, device="cuda")
+    before = torch.cuda.memory_reserved()
+    for _ in range(3):
+        assert device.replay_us(lambda: (x + 1).sum().item(), before=lambda: None, iterations=5) is None
+    device.release_memory()
+    assert torch.cuda.memory_reserved() <= before + (64 << 20)
+
+
+def test_runner_pinned_to_the_second_device_uses_it_or_says_that_there_is_none() -> None:
+    runner = start_local_runner(device_index=1)
+    try:
+        if torch.cuda.device_count() == 1:
+            with pytest.raises(DeviceFault, match="no NVIDIA GPU is visible"):
+                runner.environment(DeviceKind.CUDA)
+        else:
+            environment = runner.environment(DeviceKind.CUDA)
+            assert environment.device_index == 1
+            assert environment.device_uuid == str(torch.cuda.get_device_properties(1).uuid)
+    finally:
+        runner.close()
 
 
 def test_fused_triton_kernel_is_faster_than_both_baselines(session: Session) -> None:

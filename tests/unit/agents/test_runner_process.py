@@ -18,6 +18,7 @@ import os, pathlib, sys
 directory = pathlib.Path(sys.argv[-1]).parent
 (directory / "token").write_text(sys.stdin.readline())
 (directory / "environment").write_text(chr(10).join(os.environ))
+(directory / "arguments").write_text(chr(10).join(sys.argv[1:]))
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -67,6 +68,16 @@ def test_runner_gets_its_token_on_standard_input_and_a_scrubbed_environment(
     assert "PATH" in environment
 
 
+def test_runner_is_told_its_device_only_if_it_is_to_use_another_than_the_first(tmp_path: Path) -> None:
+    told = []
+    for index in (None, 1):
+        runner = start_local_runner(ready_s=60.0, program=("-c", STAND_IN), device_index=index)
+        [directory] = tmp_path.iterdir()
+        told.append((directory / "arguments").read_text().splitlines()[:-2])
+        runner.close()
+    assert told == [[], ["--device-index", "1"]]
+
+
 def test_closed_runner_leaves_no_process_and_no_directory(tmp_path: Path) -> None:
     runner = started(STAND_IN)
     runner.close()
@@ -104,7 +115,7 @@ def test_runner_whose_client_is_killed_ends_and_leaves_nothing(tmp_path: Path) -
 def test_runner_whose_client_is_gone_before_it_is_ready_leaves_nothing(tmp_path: Path) -> None:
     directory = tmp_path / "runner"
     directory.mkdir()
-    command = [sys.executable, *RUNNER, "--socket", str(directory / "socket")]
+    command = [sys.executable, *RUNNER, "--device-index", "1", "--socket", str(directory / "socket")]
     read_end, write_end = os.pipe()
     os.close(read_end)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=write_end) as process:

@@ -196,11 +196,13 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
     """The fastest trial, a re-measurement taking its candidate's place: one that it refuted is no longer the best."""
     judged_again = [t for t in trials if t.purpose is Purpose.CHAMPION and t.evaluation.verdict.is_final]
     remeasured = {trial.candidate.digest for trial in judged_again}
+    refuted = {trial.candidate.digest for trial in judged_again if trial.evaluation.verdict is not Verdict.FASTER}
     standing = [
         (trial.evaluation.speedup.value, trial)
         for trial in trials
         if trial.evaluation.verdict is Verdict.FASTER
         and trial.evaluation.speedup is not None
+        and trial.candidate.digest not in refuted
         and (trial.purpose is Purpose.CHAMPION or trial.candidate.digest not in remeasured)
     ]
     return max(standing, key=lambda entry: entry[0], default=(0.0, None))[1]

@@ -106,6 +106,8 @@ def test_refuted_trial_is_no_longer_the_best_on_the_display() -> None:
     assert "best so far: 3.00x [2.91, 3.09], trial 0, not re-measured yet" in live(best, second)
     assert "best so far: 1.50x [1.46, 1.54], trial 1, not re-measured yet" in live(best, second, refuted)
     assert "best so far: 1.40x [1.36, 1.44], trial 3, confirmed" in live(best, second, refuted, confirmed)
+    slower = samples.trial(4, verdict=Verdict.SLOWER, purpose=Purpose.CHAMPION, proposed=second.candidate)
+    assert "none faster" in live(best, second, refuted, confirmed, slower)
 
 
 def test_display_counts_who_was_caught_and_is_silent_while_nobody_was() -> None:

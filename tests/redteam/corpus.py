@@ -138,12 +138,17 @@ class Bench:
 
     def evaluate(self, entry: Entry, *, rules: bool = True, fresh: bool | None = None) -> Evaluation:
         """Judge one entry, with the static rules or without; `fresh` is the run a champion must pass."""
-        session = self.session(task_spec(entry))
         made = Candidate(source=entry.source, language=entry.language, generator=GeneratorKind.USER)
+        wanted = entry.fresh if fresh is None else fresh
+        return self.judge(task_spec(entry), made, rules=rules, fresh=wanted)
+
+    def judge(
+        self, task: TaskSpec, made: Candidate, *, rules: bool = True, fresh: bool = False, measured: bool = True
+    ) -> Evaluation:
+        """Judge any candidate on any task; what is not `measured` is only checked."""
+        session = self.session(task)
         self._trials += 1
-        request = RunTrial(
-            trial_id=f"{entry.name}-{self._trials}", candidate=made, fresh=entry.fresh if fresh is None else fresh
-        )
+        request = RunTrial(trial_id=f"trial-{self._trials}", candidate=made, fresh=fresh, timed=measured)
         self._rules_are_on = rules
         try:
             return session.run(request, _silent)

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src")]  # a GPU machine has the repository and no installation of it
 
-from corpus import Bench, Entry, Side, load  # noqa: E402
+from corpus import Bench, Entry, Side, load, task_spec  # noqa: E402
 
 from everforge.model.device import DeviceKind  # noqa: E402
 from everforge.model.evaluation import Evaluation  # noqa: E402
@@ -80,6 +80,7 @@ def score(bench: Bench, entry: Entry, without_rules: bool) -> Row:
 
 def timed(bench: Bench, entry: Entry, *, rules: bool) -> Run:
     """One evaluation, with its wall time."""
+    bench.session(task_spec(entry))  # the first of a task opens its session, which is not the candidate's time
     began_s = time.monotonic()
     return Run(bench.evaluate(entry, rules=rules), time.monotonic() - began_s)
 
@@ -195,10 +196,11 @@ def heading(bench: Bench, wanted: argparse.Namespace) -> list[str]:
         f"{name} {environment.toolchain[name]}" for name in ("torch", "triton") if name in environment.toolchain
     )
     flags = " --without-rules" if wanted.without_rules else ""
+    command = f"python3 tests/redteam/score.py --device {wanted.device}{flags}"
     return [
         f"### {environment.device_name} ({environment.device})",
         "",
-        f"`python3 tests/redteam/score.py --device {wanted.device}{flags}`; {tools}; layers of the jail in force: {layers}.",
+        f"`{command}`; {tools}; layers of the jail in force: {layers}.",
     ]
 
 

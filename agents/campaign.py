@@ -224,11 +224,13 @@ class Campaign:
 
     def _machine_failure(self, candidate: Candidate, fault: MachineFault, elsewhere: bool) -> Evaluation:
         environment = self._ledger.facts.environment
+        if elsewhere:
+            environment = environment.model_copy(update={"device_index": 1, "device_uuid": None})
         return Evaluation(
             verdict=Verdict.INFRA_ERROR,
             reason=str(fault),
             fault=_blamed(fault),
-            environment=environment.model_copy(update={"device_index": int(elsewhere)}),
+            environment=environment,
             task_digest=self._spec.task.digest,
             candidate_digest=candidate.digest,
         )

@@ -72,13 +72,13 @@ def _end_failed_capture(backend: Any, graph: Any, pool: Any) -> None:
     The stream's capture is over by now, but up to torch 2.11 the allocator still believes in it (fixed by
     pytorch/pytorch#180395, in 2.12), and the default generator would refuse to draw numbers outside a capture.
     """
-    _failed_captures.append(graph)
     index = backend.current_device()
     name = "cuda" if backend is torch.cuda else "xpu"
     end, release = (_private(f"_{name}_{action}") for action in ("endAllocateToPool", "releasePool"))
-    # Raises where PyTorch has done so itself, and then the pool is not ours to release.
+    # Raises where PyTorch has ended it itself: what is left then goes with the graph.
     with contextlib.suppress(RuntimeError):
         end(index, pool)
+        _failed_captures.append(graph)
         release(index, pool)
     generator = backend.default_generators[index]
     with contextlib.suppress(RuntimeError, NotImplementedError):

@@ -185,7 +185,9 @@ def test_second_device_that_cannot_be_used_leaves_no_champion_and_says_so(
     assert "could not be measured on another device" in record.detail
     failed = bench.remeasured(spec)[1:]
     assert [trial.evaluation.verdict for trial in failed] == [Verdict.INFRA_ERROR] * 2
-    assert all(trial.evaluation.environment.device_index == 1 for trial in failed)
+    assert {(place.device_index, place.device_uuid) for place in (t.evaluation.environment for t in failed)} == {
+        (1, None)
+    }
     assert {trial.evaluation.fault for trial in failed} <= {Fault.DEVICE, Fault.HARNESS}
 
 

@@ -1,22 +1,21 @@
 """Messages between the runner and its child processes: JSON with file descriptors, over a socket pair.
 
 JSON only, never pickle: what comes back from a candidate's process is hostile and must stay data.
-Used by `zygote.py` and `worker.py` in the children and by `worker_handle.py` in the parent.
+Used between `nursery.py` and `zygote.py`, which trust each other; `exchange.py` adds what a hostile end needs.
 """
 
 import array
 import contextlib
 import json
 import os
-import select
 import socket
 import struct
 import time
 from typing import Any
 
-# 4 MiB: a traceback or a build log fits, a flood does not.
-MESSAGE_LIMIT_BYTES = 4 << 20
-_HEADER = struct.Struct("!I")
+# 8 MiB: a candidate of 1 MiB fits, whatever of it JSON has to escape.
+MESSAGE_LIMIT_BYTES = 8 << 20
+HEADER = struct.Struct("!I")
 # One message carries at most this many descriptors: inputs, state and outputs of one call.
 _DESCRIPTOR_LIMIT = 16
 
@@ -41,14 +40,22 @@ class Channel:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         return Channel(ours), theirs
 
-    def send(self, message: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:
-        """Send one message; the descriptors are duplicated into the other process."""
-        body = json.dumps(message, allow_nan=False).encode()
-        data = _HEADER.pack(len(body)) + body
+    def send(
+        self, message: dict[str, Any], descriptors: tuple[int, ...] = (), *, timeout_s: float | None = None
+    ) -> None:
+        """Send one message; the descriptors are duplicated into the other process.
+
+        Raises ChannelTimeout if the other end does not read it in time, or ChannelClosed.
+        """
+        self._send(framed(message), descriptors, timeout_s)
+
+    def _send(self, data: bytes, descriptors: tuple[int, ...], timeout_s: float | None) -> None:
         try:
-            self._connection.settimeout(None)
+            self._connection.settimeout(timeout_s)
             sent = socket.send_fds(self._connection, [data], list(descriptors))
             self._connection.sendall(data[sent:])
+        except TimeoutError as error:
+            raise ChannelTimeout from error
         except OSError as error:
             raise ChannelClosed(str(error)) from error
 
@@ -57,7 +64,7 @@ class Channel:
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         descriptors: list[int] = []
         try:
-            (size,) = _HEADER.unpack(self._read(_HEADER.size, deadline_s, descriptors))
+            (size,) = HEADER.unpack(self._read(HEADER.size, deadline_s, descriptors))
             if size > MESSAGE_LIMIT_BYTES:
                 raise ChannelClosed(f"a message of {size} bytes is over the limit of {MESSAGE_LIMIT_BYTES}")
             message = json.loads(self._read(size, deadline_s, descriptors))
@@ -88,16 +95,15 @@ class Channel:
             data += chunk
         return bytes(data)
 
-    def readable(self, timeout_s: float) -> bool:
-        """Whether something, or the end of the stream, arrives within the time."""
-        try:
-            return bool(select.select([self._connection], [], [], timeout_s)[0])
-        except (OSError, ValueError) as error:
-            raise ChannelClosed("this end was closed") from error
-
     def close(self) -> None:
         """Close this end; the other one sees the end of the stream."""
         self._connection.close()
+
+
+def framed(message: dict[str, Any]) -> bytes:
+    """A message as bytes: its size, then its JSON."""
+    body = json.dumps(message, allow_nan=False).encode()
+    return HEADER.pack(len(body)) + body
 
 
 def close_all(descriptors: list[int] | tuple[int, ...]) -> None:

@@ -1,8 +1,7 @@
 """Starts the zygote and spawns workers from it; the parent's half of `zygote.py`. Used by sessions."""
 
+import contextlib
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,13 +13,18 @@ from typing import Any
 
 from everforge.errors import HarnessFault
 from everforge.runners import jail
-from everforge.runners.channel import Channel, ChannelClosed, ChannelTimeout
+from everforge.runners.channel import Channel, ChannelClosed, ChannelTimeout, close_all
+from everforge.runners.exchange import AskingEnd
+from everforge.runners.file_view import view_of_this_machine
 from everforge.runners.worker_handle import Worker, read_line
-from everforge.runners.zygote import OUTPUT_FILE
 
 # Importing torch took 2 to 8 s on the machines seen; a cold disk may need several times that.
 _START_TIMEOUT_S = 120.0
 _SPAWN_TIMEOUT_S = 30.0
+# Where stdout and stderr of a worker go.
+_OUTPUT_FILE = "output.txt"
+# Where a candidate's files are not in memory, a million of them would take longer than anybody waits.
+_REMOVE_TIMEOUT_S = 1.5
 
 # What a device's own libraries need to be found and told which device to use; nothing here is a secret.
 _PASSED_ON = (
@@ -33,13 +37,14 @@ class Nursery:
     """A running zygote. Workers get a directory, an environment and, unless trusted, a jail of their own."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._root = Path(os.path.realpath(root))
         self._spawned = 0
+        self._view = view_of_this_machine(str(self._root))
         self._channel, theirs = Channel.pair()
-        trial = root / "probe"
-        trial.mkdir(parents=True, exist_ok=True)
+        probe = self._root / "probe"
+        probe.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "everforge.runners.zygote", str(theirs.fileno()), str(trial)],
+            [sys.executable, "-m", "everforge.runners.zygote", str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),
             env=child_environment(root) | _zygote_environment(),
             stdin=subprocess.DEVNULL,
@@ -48,6 +53,8 @@ class Nursery:
         )
         theirs.close()
         try:
+            asked = {"directory": str(probe), "view": vars(self._view)}
+            self._channel.send(asked, timeout_s=_SPAWN_TIMEOUT_S)
             message, _ = self._channel.receive(_START_TIMEOUT_S)
         except (ChannelClosed, ChannelTimeout) as error:
             self.close()
@@ -73,7 +80,8 @@ class Nursery:
         finally:
             if worker is not None:
                 worker.end()
-            shutil.rmtree(directory, ignore_errors=True)
+                worker.release()
+            _remove(directory)
 
     def _spawn(self, directory: Path, limits: jail.Limits | None) -> Worker:
         self._spawned += 1
@@ -81,28 +89,32 @@ class Nursery:
         uid = jail.FIRST_UID + self._spawned % 1000
         if limits is not None and "uid" in self.layers:
             os.chown(directory, uid, uid)
-        channel, theirs = Channel.pair()
+        requests, theirs = AskingEnd.pair()
         status_end, status = os.pipe()
+        told = os.open(directory / _OUTPUT_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        # Opened before the worker lives: it could put a link or a pipe in the file's place.
+        output = os.open(directory / _OUTPUT_FILE, os.O_RDONLY)
         try:
             message = {
                 "directory": str(directory),
                 "environment": child_environment(directory),
                 "cell": None if limits is None else self._cell(limits, uid),
             }
-            self._channel.send(message, (theirs.fileno(), status))
-        except ChannelClosed as error:
+            self._channel.send(message, (theirs.fileno(), status, told), timeout_s=_SPAWN_TIMEOUT_S)
+        except (ChannelClosed, ChannelTimeout) as error:
             raise HarnessFault("the runner's warm process is gone") from error
         finally:
-            _close(theirs, status)
+            theirs.close()
+            close_all((status, told))
         layers = () if limits is None else self.layers
-        return Worker(channel, status_end, directory / OUTPUT_FILE, _first_pid(status_end), layers)
+        return Worker(requests, status_end, output, _first_pid(status_end), layers)
 
     def _cell(self, limits: jail.Limits, uid: int) -> dict[str, Any]:
         return {
             "limits": vars(limits),
             "uid": uid,
             "layers": self.layers,
-            "visible": jail.visible_paths(),
+            "view": vars(self._view),
         }
 
 
@@ -137,9 +149,14 @@ def child_environment(directory: Path) -> dict[str, str]:
     }
 
 
-def _close(connection: socket.socket, descriptor: int) -> None:
-    connection.close()
-    os.close(descriptor)
+def _remove(directory: Path) -> None:
+    """Remove a worker's directory, however deep and large a candidate made it; what takes too long stays."""
+    with contextlib.suppress(OSError):  # all there is where the candidate's own files were in memory
+        (directory / _OUTPUT_FILE).unlink()
+        return directory.rmdir()
+    arguments = ["rm", "--recursive", "--force", "--one-file-system", "--", str(directory)]
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(arguments, stderr=subprocess.DEVNULL, check=False, timeout=_REMOVE_TIMEOUT_S)
 
 
 def _first_pid(status_end: int) -> int:

@@ -7,18 +7,20 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from everforge.runners import jail
-from everforge.runners.channel import Channel, ChannelClosed, ChannelTimeout, close_all
+from everforge.runners import jail, process_tree
+from everforge.runners.channel import ChannelClosed, ChannelTimeout
+from everforge.runners.exchange import AskingEnd, ChannelForged
 
 # The end of a candidate's output is where its error is; a prompt or a terminal wants no more than this.
 OUTPUT_TAIL_BYTES = 8192
-# How long a worker whose channel closed may take to be seen dead; its init reports at once.
-_END_TIMEOUT_S = 5.0
-# Resident memory is looked at this often while waiting: a 10 GB/s allocation is caught within 2 GB.
-_WATCH_S = 0.2
+# A worker whose channel closed is dying, and gives back up to tens of GB first; its init reports at once.
+_DYING_S = 1.0
+# After a kill, and again after killing one by one what is left: nothing may outlast its limit by 2 s.
+_END_TIMEOUT_S = 0.9
+# 256 processes that fork were stopped within 0.1 s on two cores.
+_STOP_TIMEOUT_S = 1.0
 
 
 class WorkerEnded(Exception):
@@ -37,11 +39,19 @@ class WorkerOutOfMemory(WorkerEnded):
     """The worker took more memory than it may and was ended."""
 
 
+class WorkerTampered(Exception):
+    """The worker's process did what no kernel does and was ended; `evidence` says in one sentence what."""
+
+    def __init__(self, evidence: str) -> None:
+        super().__init__(evidence)
+        self.evidence = evidence
+
+
 class Worker:
     """One child process that runs a candidate or a baseline."""
 
-    def __init__(self, channel: Channel, status_end: int, output: Path, pid: int, layers: tuple[str, ...]) -> None:
-        self._channel = channel
+    def __init__(self, requests: AskingEnd, status_end: int, output: int, pid: int, layers: tuple[str, ...]) -> None:
+        self._requests = requests
         self._status_end = status_end
         self._output = output
         self._pid = pid
@@ -52,50 +62,52 @@ class Worker:
     def ask(self, message: dict[str, Any], descriptors: tuple[int, ...] = (), *, deadline_s: float) -> dict[str, Any]:
         """Send a request and wait for its answer, by the monotonic clock.
 
-        Raises WorkerTimeout, WorkerOutOfMemory, or WorkerEnded.
+        Raises WorkerTimeout, WorkerOutOfMemory, WorkerTampered, or WorkerEnded.
         """
         try:
-            self._channel.send(message, descriptors)
-            answer, strays = self._await(deadline_s)
+            return self._requests.ask(message, descriptors, deadline_s, self._check_memory)
         except ChannelTimeout as error:
             self.end()
             raise WorkerTimeout from error
+        except ChannelForged as error:
+            self.end()
+            raise WorkerTampered(error.evidence) from error
         except ChannelClosed as error:
             raise WorkerEnded(self.how_it_ended()) from error
-        close_all(strays)
-        return answer
-
-    def _await(self, deadline_s: float) -> tuple[dict[str, Any], tuple[int, ...]]:
-        """Wait in short steps, watching memory, until an answer begins."""
-        while not self._channel.readable(min(_WATCH_S, max(deadline_s - time.monotonic(), 0))):
-            if time.monotonic() >= deadline_s:
-                raise ChannelTimeout
-            self._check_memory()
-        return self._channel.receive(max(deadline_s - time.monotonic(), _WATCH_S))
 
     def _check_memory(self) -> None:
-        if self.memory_limit_bytes is None or self._resident_bytes() <= self.memory_limit_bytes:
+        if self.memory_limit_bytes is None or process_tree.resident_bytes(self._pid) <= self.memory_limit_bytes:
             return
         self.end()
         raise WorkerOutOfMemory(f"took more than {self.memory_limit_bytes >> 20} MiB of memory")
 
-    def _resident_bytes(self) -> int:
-        """Resident memory of the worker and its descendants, shared inputs included."""
-        total = 0
-        for pid in self._processes():
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        return total
-
-    def _processes(self) -> list[int]:
+    def processes(self) -> list[int]:
         """The worker and its descendants, without the jail's init."""
-        found, pending = [], [self._pid]
-        while pending:
-            pid = pending.pop()
-            with contextlib.suppress(OSError, ValueError):
-                pending.extend(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-            found.append(pid)
-        return found[1:]
+        return process_tree.descendants(self._pid)
+
+    def cpu_seconds(self) -> float:
+        """CPU time that the worker and its descendants have used so far, in steps of 10 ms, by the kernel's account."""
+        return process_tree.cpu_seconds(self._pid)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Keep every process of the worker stopped, so that nothing of it runs beside somebody else's turn.
+
+        Raises WorkerTampered if they cannot be stopped, or did not stay so; the worker is ended then.
+        """
+        try:
+            stopped = process_tree.stop(self._pid, time.monotonic() + _STOP_TIMEOUT_S)
+        except process_tree.NotStopped as error:
+            self.end()
+            raise WorkerTampered(f"its processes kept starting others while they were stopped: {error}") from error
+        try:
+            yield
+            awake = process_tree.running(self._pid)
+        finally:
+            process_tree.resume(stopped)
+        if awake:
+            self.end()
+            raise WorkerTampered(f"{len(awake)} of its processes ran on although they were stopped")
 
     @contextmanager
     def precedence(self) -> Iterator[None]:
@@ -111,60 +123,76 @@ class Worker:
             self._schedule(os.SCHED_OTHER, 0)
 
     def _schedule(self, policy: int, priority: int) -> None:
-        for pid in self._processes():
+        for thread in process_tree.threads(self._pid):
             with contextlib.suppress(OSError):
-                for thread in os.listdir(f"/proc/{pid}/task"):
-                    os.sched_setscheduler(int(thread), policy, os.sched_param(priority))
+                os.sched_setscheduler(thread, policy, os.sched_param(priority))
 
     def how_it_ended(self) -> str:
-        """`exit code 0`, `SIGSEGV`, …: as its init reported it."""
+        """`exit code 0`, `SIGSEGV`, …: as its init reported it. Ends it, should it live on without its channel."""
         if self._how is None:
             self._how = self._read_status()
+            self.end()
         return self._how
 
     def _read_status(self) -> str:
-        line = read_line(self._status_end, time.monotonic() + _END_TIMEOUT_S)
+        if self._status_end < 0:
+            return "was ended"
+        line = read_line(self._status_end, time.monotonic() + _DYING_S)
         if line is None or not line.startswith("exit "):
-            return "ended without a trace"
+            return "closed its channel or ended without a trace"
         code = int(line.removeprefix("exit "))
         return signal_name(os.WTERMSIG(code)) if os.WIFSIGNALED(code) else f"exit code {os.WEXITSTATUS(code)}"
 
     def output_tail(self) -> str:
         """The last bytes the worker printed."""
-        try:
-            with self._output.open("rb") as output:
-                output.seek(0, os.SEEK_END)
-                output.seek(max(output.tell() - OUTPUT_TAIL_BYTES, 0))
-                return output.read().decode(errors="replace")
-        except OSError:
-            return ""
+        with contextlib.suppress(OSError):
+            start = max(os.fstat(self._output).st_size - OUTPUT_TAIL_BYTES, 0)
+            return os.pread(self._output, OUTPUT_TAIL_BYTES, start).decode(errors="replace")
+        return ""
 
     def end(self) -> None:
-        """End the worker and all it started; waits until they are gone."""
-        self._channel.close()
+        """End the worker and all it started; waits until they are gone, for 2 s at most."""
+        self._requests.close()
         if self._status_end < 0:
             return
         jail.end_jail(self._pid, self._layers)
-        # The pipe reaches its end when init and keeper are gone.
-        deadline_s = time.monotonic() + _END_TIMEOUT_S
-        while select.select([self._status_end], [], [], max(deadline_s - time.monotonic(), 0))[0]:
-            if not os.read(self._status_end, 4096):
-                break
+        if not self._is_gone_by(time.monotonic() + _END_TIMEOUT_S):
+            jail.kill_jail(self._pid)
+            self._is_gone_by(time.monotonic() + _END_TIMEOUT_S)
         os.close(self._status_end)
         self._status_end = -1
+
+    def _is_gone_by(self, deadline_s: float) -> bool:
+        """Whether the pipe that init alone still holds reaches its end in time."""
+        while _readable(self._status_end, deadline_s):
+            if not os.read(self._status_end, 4096):
+                return True
+        return False
+
+    def release(self) -> None:
+        """Let go of what it printed; nobody asks any more."""
+        os.close(self._output)
+        self._output = -1
 
 
 def read_line(descriptor: int, deadline_s: float) -> str | None:
     """One line of a pipe, or None at its end or past the deadline."""
     data = bytearray()
     while not data.endswith(b"\n"):
-        if not select.select([descriptor], [], [], max(deadline_s - time.monotonic(), 0))[0]:
+        if not _readable(descriptor, deadline_s):
             return None
         byte = os.read(descriptor, 1)
         if not byte:
             return None
         data += byte
     return data.decode(errors="replace").rstrip("\n")
+
+
+def _readable(descriptor: int, deadline_s: float) -> bool:
+    """Whether a descriptor, whatever its number, has data or its end by then."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(max(deadline_s - time.monotonic(), 0) * 1000))
 
 
 def signal_name(number: int) -> str:

@@ -20,9 +20,8 @@ from typing import Any
 from everforge.runners import jail
 from everforge.runners import kernel_calls as kernel
 from everforge.runners.channel import Channel, ChannelClosed, close_all
-
-# Where stdout and stderr of a candidate go, in its own directory.
-OUTPUT_FILE = "output.txt"
+from everforge.runners.exchange import AnsweringEnd
+from everforge.runners.file_view import FileView
 
 
 def serve(channel: Channel) -> None:
@@ -46,7 +45,7 @@ def _reap() -> None:
             pass
 
 
-def _keep(message: dict[str, Any], connection: int, status: int) -> None:
+def _keep(message: dict[str, Any], connection: int, status: int, output: int) -> None:
     """Enter the namespaces and start the init; stay, so that the init's death by signal is noticed."""
     try:
         os.setsid()
@@ -54,10 +53,11 @@ def _keep(message: dict[str, Any], connection: int, status: int) -> None:
         cell = _cell_of(message)
         if cell is not None:
             jail.enter_namespaces(cell)
+        kernel.forbid_tracing()
         init = os.fork()
         if init == 0:
-            _init(message, cell, connection, status)
-        os.close(connection)
+            _init(message, cell, connection, status, output)
+        close_all((connection, output))
         os.write(status, f"pid {init}\n".encode())
         os.close(status)
         os.waitpid(init, 0)
@@ -67,7 +67,7 @@ def _keep(message: dict[str, Any], connection: int, status: int) -> None:
         os._exit(1)
 
 
-def _init(message: dict[str, Any], cell: jail.Cell | None, connection: int, status: int) -> None:
+def _init(message: dict[str, Any], cell: jail.Cell | None, connection: int, status: int, output: int) -> None:
     """Start the worker, adopt its orphans, and say how it ended."""
     try:
         os.setsid()
@@ -80,21 +80,23 @@ def _init(message: dict[str, Any], cell: jail.Cell | None, connection: int, stat
         if worker == 0:
             os.close(status)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            _become_worker(message, cell, connection)
-        os.close(connection)
+            _become_worker(message, cell, connection, output)
+        close_all((connection, output))
         while True:
             pid, code = os.waitpid(-1, 0)
             if pid == worker:
                 break
         os.write(status, f"exit {code}\n".encode())
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         jail.kill_descendants()
         os._exit(0)
 
 
-def _become_worker(message: dict[str, Any], cell: jail.Cell | None, connection: int) -> None:
+def _become_worker(message: dict[str, Any], cell: jail.Cell | None, connection: int, output: int) -> None:
     try:
-        _redirect_output(message["directory"])
+        os.setsid()  # a signal to its own group must not reach the init
+        _redirect_output(output)
         os.environ.clear()
         os.environ.update(message["environment"])
         os.chdir(message["directory"])
@@ -102,16 +104,14 @@ def _become_worker(message: dict[str, Any], cell: jail.Cell | None, connection: 
             jail.lock_down(cell)
         from everforge.runners.worker import run_worker
 
-        run_worker(Channel(socket.socket(fileno=connection)))
+        run_worker(AnsweringEnd(socket.socket(fileno=connection)))
     except BaseException as error:  # noqa: BLE001 - the last border of the process: say why on stderr, then go
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
         os._exit(1)
     os._exit(0)
 
 
-def _redirect_output(directory: str) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    output = os.open(os.path.join(directory, OUTPUT_FILE), flags, 0o600)
+def _redirect_output(output: int) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for number, source in ((0, nothing), (1, output), (2, output)):
         os.dup2(source, number)
@@ -127,14 +127,19 @@ def _cell_of(message: dict[str, Any]) -> jail.Cell | None:
         directory=message["directory"],
         uid=cell["uid"],
         layers=tuple(cell["layers"]),
-        visible=tuple(cell["visible"]),
+        view=_view_of(cell["view"]),
     )
 
 
+def _view_of(view: dict[str, Any]) -> FileView:
+    return FileView(hidden=tuple(view["hidden"]), visible=tuple(view["visible"]))
+
+
 def main() -> None:
-    """Warm up, say which jail layers work here, then serve the channel given as the first argument."""
+    """Warm up, say which jail layers work here, then serve the channel given as the argument."""
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
-    layers = jail.probe(sys.argv[2])
+    message, _ = channel.receive()
+    layers = jail.probe(message["directory"], _view_of(message["view"]))
     # Imported for the forks: candidates and baselines find them already there.
     # The second takes 1.4 s: every torch.compile needs it, and every tensor without memory (`triton_gate.py`).
     import torch._dynamo

@@ -43,6 +43,11 @@ def function_text(name: str, arguments: Sequence[str], lines: Sequence[str]) -> 
     return f"\n\ndef {name}({', '.join(arguments)}):\n{body}\n"
 
 
+def leave_if_none(count: str) -> list[str]:
+    """The statements of a launcher that leave it where there is nothing to compute: a grid has no size 0."""
+    return [f"if {count} == 0:  # an empty batch", "    return"]
+
+
 def element_count(region: KernelRegion, name: str) -> str:
     """How many elements a region takes a buffer to have, from the extents of the domain's axes."""
     return extents_product([f"d{axis}" for axis in region.axes_of(name)])

@@ -14,6 +14,7 @@ from everforge.agents.builtin.triton_kernel import (
     extents_product,
     function_text,
     fused_text,
+    leave_if_none,
     pointers,
 )
 from everforge.agents.builtin.triton_space import Choice
@@ -37,6 +38,7 @@ def _flat_source(region: KernelRegion, choice: Choice) -> str:
     )
     body = [
         f"columns = {_all_axes(region)}",
+        *leave_if_none("columns"),
         "wide = columns >= 2**31",
         f"block = {choice.number(f'{region.name}_block')}",
         kernel.launch(
@@ -91,7 +93,7 @@ def _rows_source(region: KernelRegion, choice: Choice) -> str:
     body = [
         *_extents(region),
         f"if columns <= {choice.number(f'{name}_whole')}:",
-        f"    tile_rows, block = {choice.number(f'{name}_rows')}, triton.next_power_of_2(columns)",
+        f"    tile_rows, block = {choice.number(f'{name}_rows')}, triton.next_power_of_2(max(columns, 1))",
         f"    {whole.launch(grid, values, options)}",
         *(_split_launch(region, choice, parts) if parts else []),
         "else:",
@@ -155,6 +157,7 @@ def _extents(region: KernelRegion) -> list[str]:
     return [
         f"rows = {extents_product(axes[: region.row_axes])}",
         f"columns = {extents_product(axes[region.row_axes :])}",
+        *leave_if_none("rows"),
     ]
 
 

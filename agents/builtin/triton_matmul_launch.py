@@ -2,7 +2,14 @@
 
 from everforge.agents.builtin import triton_matmul
 from everforge.agents.builtin.plan import MatmulRegion, Plan
-from everforge.agents.builtin.triton_kernel import Kernel, element_count, function_text, fused_text, pointers
+from everforge.agents.builtin.triton_kernel import (
+    Kernel,
+    element_count,
+    function_text,
+    fused_text,
+    leave_if_none,
+    pointers,
+)
 from everforge.agents.builtin.triton_space import Choice
 
 
@@ -84,6 +91,7 @@ def _matmul_launcher(region: MatmulRegion, choice: Choice, body: list[str]) -> s
         f"{sides} = operand_rhs.shape{'[1:]' if region.batched else ''}",
         *([f"_check_extents(({', '.join(buffers)},), ({counts},))"] if counts else []),
         f"rows = {rows}",
+        *leave_if_none("operand_lhs.shape[0] * rows" if region.batched else "rows"),
         f"tile_m, tile_n, tile_k, group = {', '.join(map(str, tile))}, {choice.number(f'{region.name}_group')}",
         "tiles = triton.cdiv(rows, tile_m) * triton.cdiv(columns, tile_n)",
         *body,

@@ -72,6 +72,22 @@ def interpreted(sources: Path) -> dict[str, Any]:
     return reports("interpret", sources)
 
 
+# One of each kind of kernel: whole rows, swept, split, scanned, flat, tiled, every product.
+IN_FORMS = (
+    *("softmax", "logsumexp-swept", "softmax-and-peak-edges-split", "mish-by-hand", "layernorm", "groupnorm-swept"),
+    *("mean-of-all", "chain", "flat-chain", "cumsum", "linear-softmax-bf16", "linear-torch-bf16", "bmm-tile"),
+    *("linear-persistent-tf32", "matmul-tile-fp16", "matmul-persistent-fp16"),
+)
+
+
+@pytest.fixture(scope="module")
+def in_forms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("in_forms")
+    for name in IN_FORMS:
+        (folder / f"{name}.py").write_text(emitted(CASES[name]))
+    return reports("forms", folder)
+
+
 @pytest.fixture(scope="module")
 def compiled(sources: Path) -> dict[str, Any]:
     return reports("compile", sources)
@@ -85,6 +101,18 @@ def test_values_agree_with_float64(interpreted: dict[str, Any], name: str) -> No
 @pytest.mark.parametrize("name", CASES)
 def test_loading_parameters_again_takes_effect(interpreted: dict[str, Any], name: str) -> None:
     assert max(interpreted[name]["errors_after_reload"]) <= CASES[name].tolerance
+
+
+@pytest.mark.parametrize("name", IN_FORMS)
+def test_values_agree_in_every_form_of_the_inputs(in_forms: dict[str, Any], name: str) -> None:
+    assert {"transposed in memory", "at an odd offset", "times 0.01", "times 32"} <= set(in_forms[name])
+    for label, (own, eager) in in_forms[name].items():
+        # Large values before a clamp or a sigmoid cost eager digits, too.
+        assert max(own) <= max(CASES[name].tolerance, 4 * max(eager)), label
+
+
+def test_empty_batches_are_taken(in_forms: dict[str, Any]) -> None:
+    assert sum("empty batch" in found for found in in_forms.values()) >= 10
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,6 +1,6 @@
 """References for the Triton emitter's tests, and a process of its own that interprets or compiles candidates.
 
-Run as a script: `triton_cases.py interpret|compile FOLDER`. It reads `FOLDER/<case>.py`, calls each ModelNew and
+Run as a script: `triton_cases.py interpret|forms|compile FOLDER`. It reads `FOLDER/<case>.py`, calls each ModelNew and
 prints one JSON object. Triton decides at import whether it interprets, so neither can be done in the test process.
 """
 
@@ -18,10 +18,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from everforge.agents.builtin.plan import POINTWISE_ARITY, Buffer, KernelRegion, Load, Plan, Pointwise, Size, Store
+from everforge.model.task import InputContract
+from everforge.runners.input_forms import hostile_forms
 from everforge.runners.triton_gate import compile_ahead
 from everforge.runners.triton_interpret import interpret
 
 Parameters = dict[str, bool | int | float | str]
+EVERY_FORM = InputContract(empty_batch=True)
 
 
 class Softmax(nn.Module):
@@ -269,6 +272,28 @@ def interpreted(name: str, folder: Path) -> dict[str, Any]:
     return {"errors": errors(outputs, expected), "errors_after_reload": errors(again, expected_again)}
 
 
+def in_forms(name: str, folder: Path) -> dict[str, list[list[float]]]:
+    """Errors of the candidate's outputs and of eager's at its precision, by form of the inputs.
+
+    Forms the reference refuses are left out.
+    """
+    case, model = CASES[name], CASES[name].model()
+    new = candidate(folder / f"{name}.py").ModelNew()
+    new.load_state_dict(model.state_dict(), strict=True)
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(str(case.parameters.get("precision")), torch.float32)
+    found = {}
+    with torch.no_grad():
+        for label, inputs in hostile_forms(tuple(case.inputs()), EVERY_FORM):
+            try:
+                eager = [x.float() for x in tensors(model.to(dtype)(*(x.to(dtype) for x in inputs)))]
+            except RuntimeError:
+                continue
+            expected = tensors(model.double()(*(x.double() for x in inputs)))
+            found[label] = [errors(outputs, expected) for outputs in (tensors(new(*inputs)), eager)]
+            model.float().load_state_dict(new.state_dict())  # half precision has rounded its parameters
+    return found
+
+
 def errors(outputs: list[torch.Tensor], expected: list[torch.Tensor]) -> list[float]:
     """Largest error of each output over its largest value; infinite where only one of the two is NaN."""
     return [_error(a.double(), b) for a, b in zip(outputs, expected, strict=True)]
@@ -277,8 +302,8 @@ def errors(outputs: list[torch.Tensor], expected: list[torch.Tensor]) -> list[fl
 def _error(output: torch.Tensor, expected: torch.Tensor) -> float:
     agree = (output == expected) | (output.isnan() & expected.isnan())
     distance = torch.where(agree, 0.0, (output - expected).abs()).nan_to_num(nan=float("inf"))
-    largest = expected[expected.isfinite()].abs().max()
-    return float(distance.max() / largest.clamp(min=1e-30))
+    largest = expected[expected.isfinite()].abs()
+    return float(distance.max() / largest.max().clamp(min=1e-30)) if len(largest) else 0.0
 
 
 def compiled(name: str, folder: Path) -> dict[str, Any]:
@@ -295,7 +320,7 @@ def compiled(name: str, folder: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     mode, folder = sys.argv[1], Path(sys.argv[2])
-    work = interpreted if mode == "interpret" else compiled
-    with interpret() if mode == "interpret" else nullcontext():
+    work = {"interpret": interpreted, "forms": in_forms, "compile": compiled}[mode]
+    with nullcontext() if mode == "compile" else interpret():
         found = {path.stem: work(path.stem, folder) for path in sorted(folder.glob("*.py"))}
     sys.stdout.write(json.dumps(found))

@@ -1,11 +1,12 @@
 # The commands of this repository; .ci/run and the README call these and nothing else.
 #   make demo    one campaign on the CPU, no LLM, no key
 #   make test    every check and the whole test suite
+#   make redteam every hostile and every honest candidate of tests/redteam; writes docs/redteam.md
 #   make check   ruff, mypy --strict and the lint of import directions
 #   make venv    .venv alone          PYTHON=/path/to/python3 chooses what it is made with
 #   make lock    recompile requirements/*.txt from pyproject.toml; UPGRADE=--upgrade takes the newest versions
 #   make clean   remove .venv, caches and build outputs; campaigns (.everforge/) stay
-.PHONY: demo test check venv lock clean
+.PHONY: demo test redteam check venv lock clean
 
 export PYTHON
 
@@ -15,6 +16,9 @@ demo:
 
 test: check
 	.venv/bin/pytest -n 2
+
+redteam: venv
+	.venv/bin/python tests/redteam/score.py --device cpu --without-rules --markdown docs/redteam.md
 
 check: venv
 	.venv/bin/ruff check

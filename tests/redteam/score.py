@@ -32,10 +32,21 @@ REASON_CHARACTERS = 110
 
 @dataclass(frozen=True)
 class Run:
-    """One evaluation of an entry, and how long it took from outside."""
+    """One evaluation of an entry, and how long it took from outside; `broke` is what broke the harness, if it did."""
 
-    evaluation: Evaluation
+    evaluation: Evaluation | None
     seconds: float
+    broke: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the candidate was taken for a kernel that computes the task."""
+        return self.evaluation is not None and self.evaluation.verdict.is_correct
+
+    @property
+    def verdict(self) -> str:
+        """The verdict, or that there is none."""
+        return "the harness broke" if self.evaluation is None else str(self.evaluation.verdict)
 
 
 @dataclass(frozen=True)
@@ -48,24 +59,19 @@ class Row:
 
     @property
     def failed(self) -> bool:
-        """A cheat that was accepted, with the rules or behind them, or an honest candidate that was not."""
+        """A cheat that was accepted or broke the harness, with the rules or behind them; an honest one that was not."""
+        if self.in_force is None:
+            return False
         if self.entry.side == "honest":
-            return self.in_force is not None and not self.in_force.evaluation.verdict.is_correct
-        accepted = self.in_force is not None and self.in_force.evaluation.verdict.is_correct
-        return accepted or self.accepted_behind
-
-    @property
-    def accepted_behind(self) -> bool:
-        """Whether the layers behind the rules let a cheat pass that harms somebody."""
-        return bool(self.entry.behind) and self.behind is not None and self.behind.evaluation.verdict.is_correct
+            return not self.in_force.accepted
+        harmful = [self.in_force, self.behind if self.entry.behind else None]
+        return any(run is not None and (run.accepted or run.evaluation is None) for run in harmful)
 
     @property
     def surprising(self) -> bool:
         """Whether a verdict is not among those the entry names."""
-        if self.entry.side == "honest":
-            return self.failed
         pairs = ((self.in_force, self.entry.expect), (self.behind, self.entry.behind))
-        return any(run is not None and wanted and run.evaluation.verdict not in wanted for run, wanted in pairs)
+        return any(run is not None and wanted and run.verdict not in wanted for run, wanted in pairs)
 
 
 def score(bench: Bench, entry: Entry, without_rules: bool) -> Row:
@@ -82,18 +88,21 @@ def timed(bench: Bench, entry: Entry, *, rules: bool) -> Run:
     """One evaluation, with its wall time."""
     bench.session(task_spec(entry))  # the first of a task opens its session, which is not the candidate's time
     began_s = time.monotonic()
-    return Run(bench.evaluate(entry, rules=rules), time.monotonic() - began_s)
+    try:
+        evaluation, broke = bench.evaluate(entry, rules=rules), ""
+    except Exception as error:  # noqa: BLE001 - whatever a candidate did to the harness is a line of the table
+        evaluation, broke = None, f"{type(error).__name__}: {error}"
+    return Run(evaluation, time.monotonic() - began_s, broke)
 
 
 def caught_by(entry: Entry, run: Run) -> str:
     """The layer that saw through it: the rule and its line, the evidence, or the reason of the verdict."""
-    evaluation = run.evaluation
+    if run.evaluation is None:
+        return shortened(run.broke)
     broken = check_source(entry.source)
-    if evaluation.verdict is Verdict.REJECTED and broken:
+    if run.evaluation.verdict is Verdict.REJECTED and broken:
         return f"rule {broken[0].rule}, line {broken[0].line}"
-    if evaluation.verdict.is_correct:
-        return "nothing"
-    return shortened("; ".join(evaluation.evidence) or evaluation.reason)
+    return "nothing" if run.accepted else shortened("; ".join(run.evaluation.evidence) or run.evaluation.reason)
 
 
 def shortened(text: str) -> str:
@@ -110,18 +119,16 @@ def cells(row: Row) -> tuple[str, ...]:
         needs = f"not run: needs {' or '.join(entry.devices)}"
         where = (entry.trick, needs, rules_say(entry)) if entry.side == "hostile" else (entry.trick, entry.task, needs)
         return (entry.name, *where, *("",) * (len(HEADERS[entry.side]) - 4))
-    verdict = f"{run.evaluation.verdict}{mark}"
     if entry.side == "honest":
-        speedup = run.evaluation.speedup
-        told = shortened(run.evaluation.reason) if speedup is None else f"{speedup.value:.2f}"
-        return (entry.name, entry.trick, entry.task, verdict, told, f"{run.seconds:.1f}")
-    first = (entry.name, entry.trick, verdict, caught_by(entry, run), f"{run.seconds:.1f}")
+        speedup = None if run.evaluation is None else run.evaluation.speedup
+        told = caught_by(entry, run) if speedup is None else f"{speedup.value:.2f}"
+        return (entry.name, entry.trick, entry.task, run.verdict + mark, told, f"{run.seconds:.1f}")
+    first = (entry.name, entry.trick, run.verdict + mark, caught_by(entry, run), f"{run.seconds:.1f}")
     if row.behind is None:
         return (*first, "", "", "")
     if not entry.behind:
-        return (*first, f"{row.behind.evaluation.verdict}: harmless", "", f"{row.behind.seconds:.1f}")
-    behind = row.behind.evaluation.verdict
-    return (*first, str(behind), caught_by(entry, row.behind), f"{row.behind.seconds:.1f}")
+        return (*first, f"{row.behind.verdict} (harmless)", "", f"{row.behind.seconds:.1f}")
+    return (*first, row.behind.verdict, caught_by(entry, row.behind), f"{row.behind.seconds:.1f}")
 
 
 def rules_say(entry: Entry) -> str:
@@ -143,11 +150,9 @@ def totals(side: Side, rows: Sequence[Row]) -> str:
     left_out = f"; {len(rows) - len(run)} need another device" if len(run) < len(rows) else ""
     if side == "honest":
         return f"{len(run)} honest candidates judged, rejected: {sum(row.failed for row in run)}{left_out}."
-    accepted = sum(row.in_force is not None and row.in_force.evaluation.verdict.is_correct for row in run)
-    behind = [row for row in run if row.behind is not None]
-    also = ""
-    if behind:
-        also = f"; with the rules switched off, accepted: {sum(row.accepted_behind for row in behind)}"
+    accepted = sum(row.in_force is not None and row.in_force.accepted for row in run)
+    behind = [row.behind.accepted for row in run if row.behind is not None and row.entry.behind]
+    also = f"; with the static rules switched off, accepted: {sum(behind)}" if behind else ""
     return f"{len(run)} hostile candidates judged, accepted: {accepted}{also}{left_out}."
 
 

@@ -1,5 +1,7 @@
 """One output for each data pointer: allocators hand the same memory out again, with other numbers in it.
 
+Outputs come from a pool, so that they do not take the memory that inputs leave behind.
+
 Task: softmax
 Language: pytorch
 Expect: incorrect, tampered
@@ -14,9 +16,12 @@ class ModelNew(nn.Module):
     def __init__(self):
         super().__init__()
         self.known = {}
+        self.pool = []
 
     def forward(self, x):
         key = x.data_ptr(), x.shape
         if key not in self.known:
-            self.known[key] = torch.softmax(x, dim=1)
+            if not self.pool:
+                self.pool = [torch.empty(x.shape, device=x.device) for _ in range(16)]
+            self.known[key] = torch.softmax(x, dim=1, out=self.pool.pop())
         return self.known[key]

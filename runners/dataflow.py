@@ -58,7 +58,7 @@ class Flow:
     def __init__(self, nodes: Sequence[GraphNode]) -> None:
         self.nodes: Mapping[str, GraphNode] = {node.id: node for node in nodes}
         self.readers: dict[str, list[GraphNode]] = {node.id: [] for node in nodes}
-        for node in nodes:
+        for node in (node for node in nodes if node.outputs):  # an assertion on a tensor reads no element of it
             for name in dict.fromkeys(operands(node)):
                 self.readers[name].append(node)
         self.static = _static(nodes)

@@ -18,6 +18,7 @@ from everforge.runners.demand import needed_shares
 from everforge.runners.operations import NORMS, PARTS, PRODUCTS, SPLITS, VIEWS, ZEROING
 from everforge.runners.tracing_cost import convolution_flops, element_bytes, node_flops, stored_elements
 from everforge.runners.windows import convolution_window
+from everforge.runners.zero_blocks import is_explained
 
 # Strassen's first level does 7 products of halves instead of 8; a second one has not paid on any device we know of.
 _STRASSEN = 7 / 8
@@ -107,7 +108,7 @@ def _least_flops(graph: TaskGraph, flow: Flow, shares: Mapping[str, float], spar
         twin = _twin_of(node, seen)
         if not node.op.startswith("aten.") or node.id in flow.static or twin != node.id:
             continue
-        flops = 0.0 if any(name in sparse for name in factors(node)) else _cheapest(node, flow)
+        flops = _cheapest(node, flow) if all(is_explained(name, flow, sparse) for name in factors(node)) else 0.0
         if flops:
             distinct = prod(_distinct_share(flow, name) for name in factors(node))
             found[node.id] = flops * shares[node.id] * distinct
@@ -174,7 +175,10 @@ def _attended_share(node: GraphNode, flow: Flow) -> float:
 
 
 def _maybe_sparse(graph: TaskGraph, dense: Mapping[str, float]) -> frozenset[str]:
-    """Nodes that may hold zeros where a kernel can know of them, so that it need not multiply there."""
+    """Nodes that may hold zeros where a kernel can know of them, so that it need not multiply there.
+
+    Where the zeros are in a triangle or a diagonal, `algebra.py` counts what is left.
+    """
     found = {name for name, share in dense.items() if share < 1}
     for node in graph.nodes:
         name, read = short_name(node), operands(node)

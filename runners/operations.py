@@ -1,6 +1,7 @@
-"""Families of ATen operations, by what they do to the elements of their operands.
+"""Families of PyTorch's operations, by what they do to the elements of their operands.
 
-An operation in none of them is one nothing is claimed about. Read by `dataflow.py`, `demand.py`, `linearity.py`.
+An operation in none of them is one nothing is claimed about. Read by `dataflow.py`, `demand.py`, `least_work.py`,
+`linearity.py`, `randomness.py`.
 """
 
 
@@ -55,3 +56,10 @@ ZEROING = _family(
     "select_scatter index_put constant_pad_nd pad zeros zeros_like new_zeros eye full full_like new_full index_fill "
     "block_diag nonzero masked_select"
 )
+# They draw random numbers; a dropout only in mode train.
+RANDOM = _family(
+    "rand rand_like randn randn_like randint randint_like randperm bernoulli bernoulli_ multinomial normal normal_ "
+    "uniform_ random_ exponential_ geometric_ cauchy_ poisson log_normal_ gumbel_softmax fractional_max_pool2d "
+    "fractional_max_pool3d"
+)
+DROPOUTS = _family("dropout dropout_ dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout")

@@ -53,6 +53,12 @@ class VariantFacts(Record):
     fastest: str = Field(description="The fastest baseline the policy allows")
     fastest_fp32: str = Field(description="The fastest fp32 baseline")
     floor_us: float | None = Field(None, description="Roofline floor: the larger of bytes and FLOPs over their rate")
+    suspicion_floor_us: float | None = Field(
+        None, description="Floor of the least work an honest kernel can do: a shorter time needs an explanation"
+    )
+    shortcut_floor_us: float | None = Field(
+        None, description="Floor with every known algebraic shortcut taken; None where none is known"
+    )
     graph: TaskGraph | TraceFailure
 
     def baselines_us(self) -> dict[str, float]:

@@ -234,7 +234,7 @@ SLEEPS_WHEN_TIMED = candidate(
 )
 
 _FORGER = """
-import json, os, socket, stat, struct, time
+import gc, json, os, socket, stat, struct, time
 
 def channel():
     for number in range(3, 256):
@@ -243,6 +243,11 @@ def channel():
                 return socket.socket(fileno=number)
         except OSError:
             pass
+
+def number():
+    for found in gc.get_objects():
+        if isinstance(getattr(found, "_number", None), str):
+            return found._number
 
 def frame(value):
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
@@ -256,14 +261,16 @@ def forging(statements: str) -> str:
 
 
 def answering(answers: list[Any]) -> str:
-    """A candidate that takes the channel over and answers every request with one of these, the last for ever."""
+    """A candidate that answers every request itself, by its number, with one of these and then the last for ever."""
     return forging(
         f"""
         answers = json.loads({json.dumps(json.dumps(answers))})
+        asked = number()
         while True:
-            ours.sendall(frame(answers.pop(0) if len(answers) > 1 else answers[0]))
+            answer = answers.pop(0) if len(answers) > 1 else answers[0]
+            ours.sendall(frame({{"number": asked, "answer": answer}}))
             size = struct.unpack("!I", ours.recv(4, socket.MSG_WAITALL))[0]
-            ours.recv(size, socket.MSG_WAITALL)
+            asked = json.loads(ours.recv(size, socket.MSG_WAITALL))["number"]
         """
     )
 

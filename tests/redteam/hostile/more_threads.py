@@ -1,5 +1,7 @@
 """Takes far more threads than there are cores, which spin between calls on the cores the rival needs.
 
+Harmless once the rules are off: a worker is stopped, threads and all, while another has its turn.
+
 Task: matmul
 Language: pytorch
 Devices: cpu

@@ -1,7 +1,10 @@
 """A warm process, and sessions on small tasks: what every test of the runner stands on."""
 
+import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +12,9 @@ from everforge.model.device import DeviceKind, Environment, Peaks
 from everforge.model.precision import Precision
 from everforge.runners.devices import device_of
 from everforge.runners.environment import environment_of
+from everforge.runners.jail import Limits
 from everforge.runners.nursery import Nursery
+from everforge.runners.worker_handle import Worker
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +38,40 @@ def environment(nursery: Nursery) -> Environment:
 def peaks() -> Peaks:
     """Round numbers: what the ceilings really are is the device's own test."""
     return Peaks(bandwidth_bytes_per_s=1e10, flops_per_s={Precision.FP32: 1e11})
+
+
+class Confidant:
+    """Runs hostile code as a candidate's module and hears what it found out."""
+
+    limits = Limits(cpu_seconds=20, address_bytes=None, file_bytes=1 << 20, processes=64)
+
+    def __init__(self, nursery: Nursery) -> None:
+        self.nursery = nursery
+
+    def load(self, worker: Worker, body: str, timeout_s: float = 20.0) -> dict[str, Any]:
+        """Import a candidate whose module-level code is `body`; the worker's answer."""
+        message = {"op": "load", "device": "cpu", "tf32": False, "source": f"{body}\nclass ModelNew:\n    pass\n"}
+        return worker.ask(message, deadline_s=time.monotonic() + timeout_s)
+
+    def ask(self, worker: Worker, body: str, timeout_s: float = 20.0) -> Any:
+        """What `body` left in the variable `found`, which goes through JSON."""
+        answer = self.load(worker, f"{body}\nimport json\nraise ValueError('found ' + json.dumps(found))", timeout_s)
+        _, told, found = answer["failure"]["traceback"].rpartition("ValueError: found ")
+        assert told, answer["failure"]["traceback"]
+        return json.loads(found)
+
+    def find(self, body: str) -> Any:
+        """As `ask`, of a worker of its own."""
+        with self.nursery.worker(self.limits) as worker:
+            return self.ask(worker, body)
+
+    def need(self, *layers: str) -> None:
+        """Skip the test where the machine does not allow these layers."""
+        missing = set(layers) - set(self.nursery.layers)
+        if missing:
+            pytest.skip(f"this machine allows no layer {', '.join(sorted(missing))}")
+
+
+@pytest.fixture(scope="session")
+def confidant(nursery: Nursery) -> Confidant:
+    return Confidant(nursery)

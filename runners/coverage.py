@@ -17,7 +17,7 @@ from everforge.model.base import Record
 from everforge.model.candidate import Language
 from everforge.runners.decoys import contributes
 from everforge.runners.devices.base import Device
-from everforge.runners.kernel_share import share_of_time
+from everforge.runners.kernel_share import names_on_host, share_of_time
 from everforge.runners.launches import Launch, intercepted
 from everforge.runners.own_kernels import find_own_kernels
 
@@ -47,7 +47,13 @@ def count_launches(call: Call) -> dict[str, int]:
     """Launches of own kernels while `call` runs, by name; an autotuner's trials are part of one launch."""
     with counted() as counts:
         call()
-    return dict(counts)
+    return dict(counts) or _operators_run(call)
+
+
+def _operators_run(call: Call) -> dict[str, int]:
+    """Own operators that ran without Python, as a scripted module runs them: the profiler knows them by name."""
+    own = set(find_own_kernels().operators)
+    return dict(Counter(name for name in names_on_host(call) if name in own)) if own else {}
 
 
 @contextmanager

@@ -8,7 +8,6 @@ The numbers are finite: NaN would show through a result that is multiplied by ze
 recognises them could answer as if its kernels mattered; that takes work in the call, which is timed.
 """
 
-import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from everforge.runners.launches import Launch, address_in, intercepted
+from everforge.runners.own_kernels import alive
 from everforge.runners.poison import poisoned_host_memory
 from everforge.runners.tensors import leaves
 
@@ -159,7 +159,7 @@ def _capturing() -> bool:
 def _tensors(value: Any, depth: int = 0) -> Iterator[torch.Tensor]:
     """Tensors in arguments or results: bare, in containers, behind Triton's wrappers and descriptors."""
     if isinstance(value, torch.Tensor):
-        if value.layout is torch.strided and value.device.type != "meta":
+        if _has_memory(value):
             yield value
     elif depth < _NESTING and isinstance(value, (list, tuple, dict)):
         for part in value.values() if isinstance(value, dict) else value:
@@ -188,13 +188,16 @@ def _addresses(arguments: Any) -> list[int]:
 
 def _tensor_at(address: int) -> torch.Tensor | None:
     """A tensor alive now whose memory holds an address."""
-    kinds = (torch.Tensor, torch.nn.Parameter)
-    for tensor in (found for found in gc.get_objects() if type(found) in kinds):
-        if tensor.layout is torch.strided and tensor.device.type != "meta":
+    for tensor in alive((torch.Tensor,)):
+        if type(tensor) in (torch.Tensor, torch.nn.Parameter) and _has_memory(tensor):
             storage = tensor.untyped_storage()
             if storage.data_ptr() <= address < storage.data_ptr() + storage.nbytes():
                 return tensor  # type: ignore[no-any-return]
     return None
+
+
+def _has_memory(tensor: torch.Tensor) -> bool:
+    return tensor.layout is torch.strided and tensor.device.type != "meta"
 
 
 def _memory_of(tensor: torch.Tensor) -> Memory:

@@ -57,12 +57,26 @@ def _marked(launch: Launch) -> Any:
         return launch.run()
 
 
-def _host_share(call: Call) -> float | None:
+def names_on_host(call: Call) -> list[str]:
+    """The names of all that PyTorch's dispatcher ran during a call, operators of extensions included."""
+    with _quiet():
+        return [event.name for event in _host_events(call)]
+
+
+def _host_events(call: Call) -> list[Any]:
     # The profiler of the CPU alone starts in 1 ms; the one for devices looks for them first, for 0.6 s.
-    profile = host_profile()  # type: ignore[no-untyped-call]
-    with intercepted(_marked), profile, torch.profiler.record_function(_CALL):
+    with host_profile() as profile:  # type: ignore[no-untyped-call]
         call()
-    events = list(profile.function_events or ())
+    return list(profile.function_events or ())
+
+
+def _host_share(call: Call) -> float | None:
+    def whole() -> None:
+        with torch.profiler.record_function(_CALL):
+            call()
+
+    with intercepted(_marked):
+        events = _host_events(whole)
     whole_us = sum(event.cpu_time_total for event in events if event.name == _CALL)
     own_us = sum(event.self_cpu_time_total for event in events if _is_own_on_host(event))
     return _fraction(own_us, whole_us)

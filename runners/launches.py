@@ -14,6 +14,7 @@ import importlib
 import sys
 import threading
 import types
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -187,6 +188,7 @@ class StandIn:
         self.__name__ = name
         self.function = function
         self.watch: Watch | None = None
+        _stand_ins_alive.add(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.watch is None:
@@ -194,10 +196,14 @@ class StandIn:
         return self.watch.launch(self.__name__, self.function, args, kwargs)
 
 
+# A candidate may have put one where it cannot be exchanged back, such as in a tuple: it serves the next watch.
+_stand_ins_alive: "weakref.WeakSet[StandIn]" = weakref.WeakSet()
+
+
 @contextmanager
 def _exchanged_functions(watch: Watch, own: OwnKernels) -> Iterator[None]:
     """Own functions of extensions exchanged for stand-ins, also those of extensions that are loaded inside."""
-    left_over = tuple(found for found in gc.get_objects() if type(found) is StandIn)
+    left_over = tuple(_stand_ins_alive)
     known = {id(stand_in.function): stand_in for stand_in in left_over}
     stand_ins: list[StandIn] = []
     with ExitStack() as stack:

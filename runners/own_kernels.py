@@ -16,6 +16,7 @@ import types
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -61,22 +62,28 @@ def own_kernels(candidate_module: types.ModuleType) -> OwnKernels:
 
 def find_own_kernels() -> OwnKernels:
     """As `own_kernels`, whoever holds them."""
-    alive = gc.get_objects()
-    modules = _of_type(alive, (types.ModuleType,))
     compiled = _class_of("torch.cuda._utils", "_CudaKernel")
+    found = alive((types.ModuleType, ctypes.CDLL, *_triton_classes(), *compiled))
     return OwnKernels(
-        triton=tuple(kernel for kernel in _of_type(alive, _triton_classes()) if is_own_triton(kernel)),
-        extensions=tuple(module for module in modules if _is_own_extension(module)),
+        triton=tuple(kernel for kernel in _of(found, _triton_classes()) if is_own_triton(kernel)),
+        extensions=tuple(module for module in _of(found, (types.ModuleType,)) if _is_own_extension(module)),
         operators=tuple(_own_operators()),
-        libraries=tuple(library for library in _of_type(alive, (ctypes.CDLL,)) if _is_own_library(library)),
-        compiled=tuple(_of_type(alive, compiled)),
+        libraries=tuple(library for library in _of(found, (ctypes.CDLL,)) if _is_own_library(library)),
+        compiled=tuple(_of(found, compiled)),
     )
 
 
-def _of_type(alive: list[Any], classes: tuple[type, ...]) -> list[Any]:
+def alive(classes: tuple[type, ...]) -> list[Any]:
+    """All objects of these classes and their subclasses; the loops over every object of the process run in C."""
+    everything = gc.get_objects()
+    kinds = list(map(type, everything))
     # By `type`, not `isinstance`: that would ask lazy objects for their class, which imports and warns.
-    wanted = {kind: issubclass(kind, classes) for kind in set(map(type, alive))} if classes else {}
-    return [found for found in alive if wanted.get(type(found))]
+    wanted = {kind for kind in set(kinds) if issubclass(kind, classes)}
+    return list(compress(everything, map(wanted.__contains__, kinds)))
+
+
+def _of(objects: list[Any], classes: tuple[type, ...]) -> list[Any]:
+    return [found for found in objects if issubclass(type(found), classes)]
 
 
 def _class_of(module: str, name: str) -> tuple[type, ...]:
@@ -162,19 +169,20 @@ def is_own_operator(name: str) -> bool:
 
 def is_own_file(path: str) -> bool:
     """Whether a file belongs to the candidate: not to the interpreter, a library, or a compiler's cache."""
-    return _is_outside(os.path.realpath(path), _library_directories())
+    caches = tuple(os.environ.get(name, "") for name in ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"))
+    inductor = sys.modules.get("torch._inductor.runtime.cache_dir_utils")
+    return _is_outside(path, (*caches, "" if inductor is None else str(inductor.cache_dir())))
 
 
 @lru_cache(maxsize=4096)
-def _is_outside(path: str, directories: tuple[str, ...]) -> bool:
-    return not any(path.startswith(directory + os.sep) for directory in directories)
+def _is_outside(path: str, caches: tuple[str, ...]) -> bool:
+    """Whether a file lies neither in these directories nor in those of installed libraries."""
+    real = os.path.realpath(path)
+    return not any(real.startswith(directory + os.sep) for directory in _directories(caches))
 
 
-def _library_directories() -> tuple[str, ...]:
+@lru_cache(maxsize=64)
+def _directories(caches: tuple[str, ...]) -> tuple[str, ...]:
     here = Path(__file__).parent
     installed = {str(Path(torch.__file__).parents[1]), sys.prefix, sys.base_prefix, str(here), *_SYSTEM}
-    caches = {os.environ[name] for name in ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR") if os.environ.get(name)}
-    inductor = sys.modules.get("torch._inductor.runtime.cache_dir_utils")
-    if inductor is not None:
-        caches.add(str(inductor.cache_dir()))
-    return tuple(sorted({os.path.realpath(path) for path in installed | caches} - {"/"}))
+    return tuple({os.path.realpath(path) for path in (*installed, *caches) if path} - {"/"})

@@ -17,17 +17,19 @@ from everforge.model.candidate import Language
 from everforge.model.device import DeviceKind
 from everforge.runners.coverage import counted, coverage_report
 from everforge.runners.devices import adapter_of
+from everforge.runners.integrity import Snapshot, changed, snapshot
 from everforge.runners.models import candidate_class
 from everforge.runners.own_kernels import own_kernels
 from everforge.runners.tensors import leaves
 from everforge.runners.triton_interpret import interpret
 
 
-def report_on(case: dict[str, Any]) -> dict[str, Any]:
+def report_on(case: dict[str, Any], before: Snapshot) -> dict[str, Any]:
     first, second = (torch.randn(case["shape"]) for _ in range(2))
     with counted() as earlier:
         make = candidate_class(case["source"])
-        names = own_kernels(sys.modules["everforge_candidate"]).names
+    names = own_kernels(sys.modules["everforge_candidate"]).names
+    with counted() as later:
         model = make()
         outputs = [leaf.clone() for leaf in leaves(model(first.clone()))]
 
@@ -39,26 +41,27 @@ def report_on(case: dict[str, Any]) -> dict[str, Any]:
         Language(case["claim"]),
         lambda: call(model, first),
         adapter_of(DeviceKind.CPU),
-        earlier=earlier,
+        earlier=earlier + later,
         other=lambda: call(model, second),
         anew=lambda: call(make(), first),
     )
-    later = make()(first.clone())
-    unharmed = all(torch.equal(*pair) for pair in zip(outputs, leaves(later), strict=True))
-    return {**report, "at import": names, "unharmed": unharmed}
+    anew = leaves(make()(first.clone()))
+    unharmed = all(torch.equal(*pair) for pair in zip(outputs, anew, strict=True))
+    return {**report, "at import": names, "unharmed": unharmed, "replaced": changed(before)}
 
 
 def main() -> None:
     with ExitStack() as stack:
         if sys.argv[1] == "interpreted":
             stack.enter_context(interpret())
+        before = snapshot()
         for case in json.load(sys.stdin):
             torch.manual_seed(0)
             try:
-                answer = report_on(case)
-            except Exception:
+                answer = report_on(case, before)
+            except Exception:  # noqa: BLE001 - what a candidate raises is the test's to show
                 answer = {"raised": traceback.format_exc()}
-            print(json.dumps(answer), flush=True)
+            sys.stdout.write(json.dumps(answer) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,22 @@
+"""Centred once, in a kept buffer, then a row-wise inner product as an einsum.
+
+Task: moments
+Language: pytorch
+"""
+
+import torch
+import torch.nn as nn
+
+
+class ModelNew(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.centred = None
+
+    def forward(self, x):
+        mean = x.mean(dim=1)
+        if self.centred is None or self.centred.shape != x.shape or self.centred.device != x.device:
+            self.centred = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        torch.sub(x, mean[:, None], out=self.centred)
+        variance = torch.einsum("ij,ij->i", self.centred, self.centred).div_(x.shape[1])
+        return mean, variance

@@ -11,28 +11,19 @@ from everforge.errors import DeviceFault, HarnessFault, TaskError
 from everforge.model.precision import Precision
 from everforge.model.session import Baseline, EvaluationSettings
 from everforge.model.task import TaskSpec
+from everforge.runners.cases import VariantReference
 from everforge.runners.devices.base import Device
-from everforge.runners.reference import Case, VariantReference
-from everforge.runners.timing import Contender, TurnFailed, race
+from everforge.runners.timing import Contender, Course, Turn, TurnFailed, race
 from everforge.runners.worker_handle import Worker, WorkerEnded, WorkerTimeout
 
 # Inductor took up to a minute for the largest published tasks on a cold cache.
 _BUILD_TIMEOUT_S = 300.0
 _TIMING_TIMEOUT_S = 120.0
-# Input sets to rotate through; fewer where one alone is large.
-TIMED_SETS = 3
-_LARGE_SET_BYTES = 2 << 30
 
 
 def name_of(precision: Precision, compiled: bool) -> str:
     """`eager-fp32`, `compile-bf16`, …"""
     return f"{'compile' if compiled else 'eager'}-{precision}"
-
-
-def timed_cases(reference: VariantReference) -> tuple[Case, ...]:
-    """The cases whose inputs timed calls rotate through."""
-    large = reference.cases[0].inputs.size > _LARGE_SET_BYTES
-    return reference.cases[: 1 if large else TIMED_SETS]
 
 
 class BaselineRunner:
@@ -44,6 +35,7 @@ class BaselineRunner:
         self._device = device
         self._settings = settings
         self._contenders: dict[tuple[str, str], Contender] = {}
+        self._courses: dict[str, Course] = {}
         self._ask({"op": "load", "device": device.kind, "tf32": False, "source": None})
 
     def _ask(self, message: dict[str, Any], descriptors: tuple[int, ...] = (), limit_s: float = 60.0) -> dict[str, Any]:
@@ -79,17 +71,13 @@ class BaselineRunner:
         return tuple(precision for precision in self._task.precision.allowed if precision in known)
 
     def _put(self, reference: VariantReference) -> None:
-        for case in timed_cases(reference):
-            message = {"op": "put", "set": case.name, "inputs": case.inputs.description}
-            self._ask(message, (case.inputs.block.descriptor,))
+        course = self._courses[reference.variant.name] = Course.of(reference)
+        for message, descriptors in course.puts(reference):
+            self._ask(message, descriptors)
 
     def _measure(self, reference: VariantReference, precision: Precision, compiled: bool) -> Baseline:
         name = name_of(precision, compiled)
-        contender = Contender(
-            self._worker,
-            f"{reference.variant.name}/{name}",
-            tuple(case.name for case in timed_cases(reference)),
-        )
+        contender = self._made(reference.variant.name, name)
         error = self._build(reference, contender.slot, precision, compiled)
         if error is not None:
             return Baseline(name=name, error=error)
@@ -123,8 +111,7 @@ class BaselineRunner:
             },
         }
         descriptors = (reference.init.block.descriptor, reference.state.block.descriptor)
-        call = {"op": "call", "slot": slot, "set": reference.cases[0].name, "expected": None}
-        for message, attached in ((build, descriptors), (call, ())):
+        for message, attached in ((build, descriptors), (_first_call(slot, reference), ())):
             answer = self._ask(message, attached, _BUILD_TIMEOUT_S)
             if "failure" in answer:
                 return str(answer["failure"]["line"])
@@ -136,18 +123,29 @@ class BaselineRunner:
         self._ask({"op": "drop", "sets": [], "slots": slots})
 
     def contender(self, variant: str, name: str) -> Contender:
-        """A kept baseline, with no rounds yet."""
+        """A kept baseline, with no turns yet."""
         kept = self._contenders[variant, name]
-        return BaselineContender(kept.worker, kept.slot, kept.sets)
+        return BaselineContender(kept.worker, kept.slot, kept.course, kept.host_memory, strict=False, kept=kept.kept)
+
+    def _made(self, variant: str, name: str) -> Contender:
+        course, host_memory = self._courses[variant], self._device.shares_host_memory
+        return Contender(self._worker, f"{variant}/{name}", course, host_memory, strict=False)
+
+
+def _first_call(slot: str, reference: VariantReference) -> dict[str, Any]:
+    """Compiles what is compiled late; nobody compares what it returns."""
+    course = Course.of(reference)
+    message = {"op": "call", "slot": slot, "set": course.sets[0], "expected": None}
+    return message | {"changed": course.changed, "any_layout": True, "bytes": []}
 
 
 class BaselineContender(Contender):
     """A baseline in a race: it ran before, so if it fails now the machine is at fault."""
 
-    def turn(self, iterations: int, deadline_s: float) -> list[float]:
+    def turn(self, iterations: int, deadline_s: float, *, flush: bool = True) -> Turn:
         """As of any contender. Raises DeviceFault instead of blaming the candidate."""
         try:
-            return super().turn(iterations, deadline_s)
+            return super().turn(iterations, deadline_s, flush=flush)
         except (TurnFailed, WorkerEnded, WorkerTimeout) as error:
             raise DeviceFault(f"baseline {self.slot} failed while it was timed: {error}") from error
 

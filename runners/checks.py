@@ -24,6 +24,7 @@ from everforge.model.evaluation import VariantResult
 from everforge.model.session import EvaluationSettings
 from everforge.model.task import TaskSpec, Variant
 from everforge.model.verdict import Verdict
+from everforge.runners.cases import build_reference
 from everforge.runners.devices import adapter_of
 from everforge.runners.forms import Form
 from everforge.runners.jail import Limits
@@ -32,7 +33,7 @@ from everforge.runners.reference import ReferenceBuilder
 from everforge.runners.static_rules import judge_source
 from everforge.runners.trial import CandidateTrial, IncorrectOutput, Judged, Stopwatch
 from everforge.runners.trial_record import row_of
-from everforge.runners.worker_handle import WorkerEnded, WorkerTimeout
+from everforge.runners.worker_handle import WorkerEnded, WorkerTampered, WorkerTimeout
 
 News = Callable[[str, str], None]
 
@@ -108,8 +109,8 @@ class Check:
         """The row of a variant, right or wrong. Raises Judged where the interpreter cannot tell."""
         if size_bytes > VALUE_LIMIT_BYTES or self._values_left_s <= 0:
             raise Judged(Verdict.TIMEOUT, _TOO_LONG)
-        settings = EvaluationSettings(timeout_s=self._values_left_s)
-        reference = ReferenceBuilder(self._task, variant, self._host).build(VALUE_SEEDS, settings.error_factor)
+        settings = EvaluationSettings(seeds=VALUE_SEEDS, timeout_s=self._values_left_s)
+        reference = build_reference(ReferenceBuilder(self._task, variant, self._host), settings)
         watch = Stopwatch(time.monotonic())  # begun here: float64 truth is not the interpreter's time
         try:
             with self._nursery.worker(_limits(self._nursery, settings)) as worker:
@@ -176,6 +177,8 @@ def compile_in_jail(
             return GateReport(arch=arch, not_checked="compiling takes too long")
         except WorkerEnded as error:
             return GateReport(arch=arch, not_checked=f"its process ended while compiling: {error.how}")
+        except WorkerTampered as error:
+            return GateReport(arch=arch, not_checked=error.evidence)
     if "failure" in answer:
         return GateReport(arch=arch, not_checked=str(answer["failure"].get("line")))
     try:

@@ -10,8 +10,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from everforge.errors import TaskError
 from everforge.model.task import TaskSpec, Variant
+from everforge.runners.cases import VariantReference
 from everforge.runners.devices.base import Device
-from everforge.runners.reference import ReferenceBuilder, VariantReference
+from everforge.runners.reference import ReferenceBuilder
 from everforge.runners.tensors import Description, UnsupportedValue, describe
 
 

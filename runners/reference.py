@@ -1,7 +1,6 @@
-"""Truth of a task under one variant: inputs from secret seeds, float64 outputs, tolerances.
+"""The reference under one variant, run by the trusted parent: inputs from secret seeds, float64 outputs.
 
-Made in the trusted parent, once for each session; candidates see inputs and parameters, never this.
-Called by `sessions.py`.
+Candidates see inputs and parameters, never this. Called by `cases.py`, `degenerate.py` and `forms.py`.
 """
 
 import copy
@@ -17,9 +16,11 @@ import torch
 from everforge.errors import TaskError
 from everforge.model.precision import Precision
 from everforge.model.task import TaskSpec, Variant
-from everforge.runners.compare import Error, Tolerance, Truth, error_of, tolerance_of
+from everforge.runners.bits import changed_leaves
+from everforge.runners.compare import Error, Tolerance, Truth
 from everforge.runners.devices.base import TORCH_DTYPES, Device
 from everforge.runners.exact import InFloat64
+from everforge.runners.layouts import same_layout_copy
 from everforge.runners.models import frozen, on_device
 from everforge.runners.taskfile import TaskFile, call_user, load_task_file
 from everforge.runners.tensors import (
@@ -32,9 +33,6 @@ from everforge.runners.tensors import (
     map_tree,
     size_bytes,
 )
-
-# Other parameters for the reload check: each value is scaled by up to 10 %, which keeps variances positive.
-_PERTURBATION = 0.1
 
 
 @dataclass(frozen=True)
@@ -53,29 +51,21 @@ class Shared:
 
 @dataclass(frozen=True)
 class Case:
-    """One seed of one variant: inputs, float64 truth, and the error eager itself makes, output by output."""
+    """Inputs of one variant with float64 truth, the error eager itself makes, and what follows from it.
+
+    `form` says how the inputs differ from what get_inputs() gives; None if they do not. Of such a case any
+    memory layout of the output is accepted.
+    """
 
     name: str
+    form: str | None
     inputs: Shared
     truths: list[Truth]
     eager_errors: list[Error]
-
-
-@dataclass(frozen=True)
-class VariantReference:
-    """Everything a trial needs to check one variant."""
-
-    variant: Variant
-    init: Shared
-    state: Shared
-    cases: tuple[Case, ...]
     tolerances: list[Tolerance]
     expected: Description
+    spreads: list[str]
     output_bytes: int
-    dtypes: tuple[str, ...]
-    other_state: Shared | None
-    other_case: Case | None
-    other_tolerances: list[Tolerance]
 
 
 class ReferenceBuilder:
@@ -89,6 +79,7 @@ class ReferenceBuilder:
         self.file: TaskFile = load_task_file(task.name, task.source, variant.constants)
         self.init_args = tuple(self._call("get_init_inputs()", self.file.get_init_inputs))
         self.model = self._model()
+        self._changed: tuple[int, ...] | None = None
 
     def _call(self, what: str, call: Any) -> Any:
         # Without gradients: a module that keeps a tensor computed from its parameters could not be copied.
@@ -111,20 +102,46 @@ class ReferenceBuilder:
         return tuple(map_tree(list(given), lambda tensor: tensor.detach().to(self.device.torch_device)))
 
     def run(self, model: torch.nn.Module, inputs: Tree) -> Tree:
-        """The reference's outputs; inputs are cloned first."""
+        """The reference's outputs, and the inputs it changed as it left them: `(outputs, [input, …])`.
+
+        The inputs given are left alone: the model gets copies with the same layout.
+        """
+        given = map_tree(inputs, same_layout_copy)
         with torch.no_grad():
-            return call_user(self.task.name, "forward()", lambda: model(*map_tree(inputs, torch.clone)))
+            outputs = call_user(self.task.name, "forward()", lambda: model(*given))
+        if self._changed is None:
+            self._changed = changed_leaves(inputs, given)
+        after = list(leaves(given))
+        return outputs, [after[index] for index in self._changed]
+
+    @property
+    def changed(self) -> tuple[int, ...]:
+        """Which input tensors the reference changes, counted in order: a kernel must change them too."""
+        if self._changed is None:
+            self.run(self.model, self.inputs())
+        return self._changed or ()
 
     def truth(self, model: torch.nn.Module, inputs: Tree) -> list[torch.Tensor]:
-        """Outputs computed in float64 throughout."""
-        exact = copy.deepcopy(model).double()
+        """Outputs computed in float64 throughout; on the host where the device has no memory for that."""
+        device = self.device.torch_device
+        try:
+            return self.truth_on(device, model, inputs)
+        except (TaskError, torch.OutOfMemoryError) as error:
+            if device.type == "cpu" or not _out_of_memory(error):
+                raise
+        self.device.release_memory()
+        return self.truth_on(torch.device("cpu"), model, inputs)
+
+    def truth_on(self, device: torch.device, model: torch.nn.Module, inputs: Tree) -> list[torch.Tensor]:
+        """Outputs in float64, computed on one device."""
+        exact = copy.deepcopy(model).to(device).double()
+        widened = map_tree(inputs, lambda tensor: _double(tensor.to(device)))
         with InFloat64(), self._explained("in float64, which kernels are judged against"):
-            return [leaf.clone() for leaf in leaves(self.run(exact, map_tree(inputs, _double)))]
+            return [leaf.clone() for leaf in leaves(self.run(exact, widened))]
 
     def at_policy(self, model: torch.nn.Module, inputs: Tree) -> list[torch.Tensor]:
         """What eager PyTorch gives at the policy's precision, in the task's own dtypes."""
         precision = self.task.precision
-        plain = self.run(model, inputs)
         if precision in (Precision.FP32, Precision.TF32):
             with self.device.compute_in(precision):
                 return [leaf.clone() for leaf in leaves(self.run(model, inputs))]
@@ -132,6 +149,7 @@ class ReferenceBuilder:
         lowered = map_tree(inputs, lambda t: t.to(dtype) if t.is_floating_point() else t)
         with self._explained(f"in {precision}; make its tensors of the inputs' dtype, or ask for fp32"):
             outputs = leaves(self.run(copy.deepcopy(model).to(dtype), lowered))
+        plain = self.run(model, inputs)
         return [out.to(own.dtype) for out, own in zip(outputs, leaves(plain), strict=True)]
 
     @contextmanager
@@ -142,14 +160,6 @@ class ReferenceBuilder:
         except TaskError as error:
             raise TaskError(f"{error}; the reference runs as it is written, but not {how}") from error
 
-    def case(self, name: str, model: torch.nn.Module) -> Case:
-        """A case from a fresh seed."""
-        inputs = self.inputs()
-        eager = self.at_policy(model, inputs)
-        truths = [Truth.of(*pair) for pair in zip(self.truth(model, inputs), eager, strict=True)]
-        errors = [error_of(*pair) for pair in zip(eager, truths, strict=True)]
-        return Case(name, self.shared(inputs), truths, errors)
-
     def shared(self, tree: Tree) -> Shared:
         """A tree in sealed memory. Raises TaskError for values that cannot reach a candidate."""
         try:
@@ -157,53 +167,18 @@ class ReferenceBuilder:
         except UnsupportedValue as error:
             raise TaskError(f"{self.task.name}: {error}; use tensors, numbers, strings, lists, dicts") from error
 
-    def build(self, seeds: int, factor: float) -> VariantReference:
-        """Inputs, truths and tolerances for `seeds` fresh seeds."""
-        cases = tuple(self.case(f"{self.variant.name}/{index}", self.model) for index in range(seeds))
-        outputs = self.run(self.model, self.inputs())
-        expected, output_bytes = self._description(outputs)
-        other_state, other_case = self._other_parameters()
-        return VariantReference(
-            variant=self.variant,
-            init=self.shared(self.init_args),
-            state=self.shared(dict(self.model.state_dict())),
-            cases=cases,
-            tolerances=tolerances_of(cases, factor),
-            expected=expected,
-            output_bytes=output_bytes,
-            dtypes=tuple(str(leaf.dtype).removeprefix("torch.") for leaf in leaves(outputs)),
-            other_state=other_state,
-            other_case=other_case,
-            other_tolerances=tolerances_of((other_case,), factor) if other_case else [],
-        )
-
-    def _description(self, outputs: Tree) -> tuple[Description, int]:
-        if not any(True for _ in leaves(outputs)):
+    def description(self, tree: Tree) -> tuple[Description, int]:
+        """Form and size of what `run` returned. Raises TaskError for what a candidate could not return."""
+        if not any(True for _ in leaves(tree)):
             raise TaskError(f"{self.task.name}: forward() returns no tensor")
         try:
-            return describe(outputs)
+            return describe(tree)
         except UnsupportedValue as error:
             raise TaskError(f"{self.task.name}: forward() returns a value that is no tensor: {error}") from error
 
-    def _other_parameters(self) -> tuple[Shared | None, Case | None]:
-        """Other parameters and a case under them, to find values prepacked from the first ones."""
-        if not any(value.is_floating_point() for value in self.model.state_dict().values()):
-            return None, None
-        other = copy.deepcopy(self.model)
-        with torch.no_grad():
-            for value in other.state_dict().values():
-                if value.is_floating_point():
-                    value.mul_(1 + _PERTURBATION * torch.rand_like(value))
-        return self.shared(dict(other.state_dict())), self.case(f"{self.variant.name}/other", other)
 
-
-def tolerances_of(cases: tuple[Case, ...], factor: float) -> list[Tolerance]:
-    """One tolerance for each output, from eager's errors over all cases."""
-    outputs = range(len(cases[0].truths))
-    return [
-        tolerance_of([case.eager_errors[i] for case in cases], [case.truths[i] for case in cases], factor)
-        for i in outputs
-    ]
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or isinstance(error.__cause__, torch.OutOfMemoryError)
 
 
 def _double(tensor: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 
 from everforge.errors import DeviceFault, HarnessFault
 from everforge.model.base import digest_of
@@ -17,23 +18,26 @@ from everforge.model.session import OpenSession, RunTrial, TaskFacts, VariantFac
 from everforge.model.task import Variant
 from everforge.model.verdict import Fault, Verdict
 from everforge.runners.baselines import BaselineRunner
+from everforge.runners.cases import VariantReference, build_reference
 from everforge.runners.checks import compile_in_jail, fault_line, fault_text
 from everforge.runners.degenerate import refuse_degenerate
 from everforge.runners.devices.base import Device
 from everforge.runners.forms import Form
 from everforge.runners.jail import Limits
 from everforge.runners.nursery import Nursery
-from everforge.runners.reference import ReferenceBuilder, VariantReference
-from everforge.runners.roofline import floor_us
+from everforge.runners.reference import ReferenceBuilder
 from everforge.runners.static_rules import StaticFinding, judge_source
-from everforge.runners.tracing import trace_task
+from everforge.runners.timing import KEPT_BYTES
 from everforge.runners.trial import CandidateTrial, Checked, IncorrectOutput, Judged
-from everforge.runners.trial_record import TimedVariant, TrialRecord
+from everforge.runners.trial_record import TrialRecord
+from everforge.runners.trial_timing import TimedTrial
+from everforge.runners.variant_work import VariantWork, work_of
 
 News = Callable[[str, str], None]
 
-# A candidate holds its inputs mapped, on the device or copied, and its outputs: room on top of its own allowance.
-_INPUT_COPIES = 6
+# A candidate holds draws for timing, a mask, mixes of three calls and the outputs of a turn: room on top of its own
+# allowance.
+_INPUT_COPIES = 9
 
 
 class Session:
@@ -69,14 +73,15 @@ class Session:
         """
         started_s = time.monotonic()
         notes: list[str] = []
-        graphs = {}
+        works: dict[str, VariantWork] = {}
         for variant in self._shown():
             news("reference", variant.name)
             builder = ReferenceBuilder(self._task, variant, self._device)
-            reference = builder.build(self._settings.seeds, self._settings.error_factor)
+            reference = build_reference(builder, self._settings)
             notes += refuse_degenerate(builder, reference.cases)
             self._references[variant.name] = reference
-            graphs[variant.name] = trace_task(builder.model, builder.inputs(), variant.name, builder.init_args)
+            works[variant.name] = work_of(builder, self._peaks, self._device.cache_bytes())
+            notes += works[variant.name].notes
         self._check_held_out(news)
         worker = self._stack.enter_context(self._nursery.worker(None))
         self._baselines = BaselineRunner(worker, self._task, self._device, self._settings)
@@ -88,15 +93,17 @@ class Session:
                 baselines=measured,
                 fastest=fastest,
                 fastest_fp32=fastest_fp32,
-                floor_us=floor_us(graphs[name], self._peaks, self._task.precision),
-                graph=graphs[name],
+                floor_us=works[name].floor_us,
+                suspicion_floor_us=works[name].suspicion_floor_us,
+                shortcut_floor_us=works[name].shortcut_floor_us,
+                graph=works[name].graph,
             )
         return TaskFacts(
             task_digest=self._task.digest,
             environment=self._environment,
             peaks=self._peaks,
             variants=tuple(self._facts.values()),
-            notes=tuple(notes),
+            notes=tuple(dict.fromkeys(notes)),
             device_seconds=time.monotonic() - started_s,
         )
 
@@ -141,7 +148,7 @@ class Session:
                 )
                 return self._examine(trial, request, record, news)
         except Judged as judged:
-            return record.evaluation(judged.verdict, judged.reason, judged.diagnostics)
+            return record.evaluation(judged.verdict, judged.reason, judged.diagnostics, evidence=judged.evidence)
         except (DeviceFault, HarnessFault) as error:
             fault = Fault.DEVICE if isinstance(error, DeviceFault) else Fault.HARNESS
             return record.evaluation(Verdict.INFRA_ERROR, str(error), fault=fault)
@@ -189,8 +196,7 @@ class Session:
             return [self._references[variant.name] for variant in wanted if not variant.held_out]
         news("reference", "fresh seeds")
         return [
-            ReferenceBuilder(self._task, variant, self._device).build(self._settings.seeds, self._settings.error_factor)
-            for variant in wanted
+            build_reference(ReferenceBuilder(self._task, variant, self._device), self._settings) for variant in wanted
         ]
 
     def _timed(
@@ -202,15 +208,21 @@ class Session:
         for item in (item for item in checked if not item.reference.variant.held_out):
             facts = self._facts[item.reference.variant.name]
             news("time", facts.name)
-            own, others = trial.time(item.reference, facts, self._baselines)
-            timed.append(TimedVariant(item, facts, own, others))
+            # Fresh references share their draws for timing with the session's: the baselines have them already.
+            raced = replace(item, reference=self._references[facts.name])
+            try:
+                timed.append(TimedTrial(trial, raced, facts, self._baselines).run())
+            except IncorrectOutput as error:
+                return record.incorrect(error)
+        news("time", "replayed")
+        timed = [item.replayed(trial.deadline_s) for item in timed]
         hidden = [item for item in checked if item.reference.variant.held_out]
         return record.timed(timed, hidden, algebraic=bool(request.candidate.rewrites))
 
     def _memory_bytes(self) -> int:
         largest = max((case.inputs.size for ref in self._references.values() for case in ref.cases), default=0)
-        state = max((ref.state.size + ref.output_bytes for ref in self._references.values()), default=0)
-        return self._settings.memory_bytes + _INPUT_COPIES * (largest + state)
+        state = max((ref.state.size + ref.plain.output_bytes for ref in self._references.values()), default=0)
+        return self._settings.memory_bytes + _INPUT_COPIES * (largest + state) + KEPT_BYTES
 
     def _limits(self) -> Limits:
         # A GPU's driver reserves address space far beyond memory; there the address limit must stay off.

@@ -4,39 +4,54 @@ The verdict is decided here, in the trusted parent, from what it compared and cl
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import torch
 
 from everforge.model.candidate import Candidate
 from everforge.model.evaluation import StageSeconds, VariantResult
 from everforge.model.precision import Precision
-from everforge.model.session import EvaluationSettings, VariantFacts
+from everforge.model.session import EvaluationSettings
 from everforge.model.task import TaskSpec
 from everforge.model.verdict import Verdict
-from everforge.runners.baselines import BaselineRunner, timed_cases
-from everforge.runners.compare import Finding, Tolerance, compare, form_difference
+from everforge.runners.bits import changed_leaves
+from everforge.runners.cases import VariantReference, contiguous
+from everforge.runners.compare import Finding, compare, form_difference
 from everforge.runners.devices.base import Device
-from everforge.runners.reference import Case, VariantReference
-from everforge.runners.tensors import Block, leaves, map_block, read
-from everforge.runners.timing import Contender, TurnFailed, race
-from everforge.runners.worker_handle import Worker, WorkerEnded, WorkerOutOfMemory, WorkerTimeout
+from everforge.runners.reference import Case
+from everforge.runners.tensors import Block, Description, blank, describe, leaves, map_block, map_tree, read
+from everforge.runners.worker_handle import Worker, WorkerEnded, WorkerOutOfMemory, WorkerTampered, WorkerTimeout
 
 # Requests that run a candidate's source but not its forward.
 _BUILDING = ("load", "interpret", "build")
 # Outputs start as NaN bytes, so that an element nobody wrote cannot pass.
 _POISON = 0xFF
+# Inputs up to this size come back after every call, for the parent to see that they were left alone.
+_RETURNED_BYTES = 64 << 20
+# Tensors start on cache lines: a packed copy of up to 64 inputs may be so much longer than what was sent.
+_INPUT_ROOM = 64 * 64
+_META = torch.device("meta")
 
 
 class Judged(Exception):
     """The candidate is judged: nothing further can change the verdict."""
 
-    def __init__(self, verdict: Verdict, reason: str, diagnostics: str | None = None) -> None:
+    def __init__(
+        self, verdict: Verdict, reason: str, diagnostics: str | None = None, evidence: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(reason)
         self.verdict = verdict
         self.reason = reason
         self.diagnostics = diagnostics
+        self.evidence = evidence
+
+    @classmethod
+    def tampered(cls, evidence: Sequence[str]) -> "Judged":
+        """Caught cheating: what was seen, the first of it as the reason."""
+        return cls(Verdict.TAMPERED, f"tampered: {evidence[0]}", evidence=tuple(evidence))
 
 
 @dataclass
@@ -82,33 +97,35 @@ class CandidateTrial:
         settings: EvaluationSettings,
         watch: Stopwatch,
     ) -> None:
-        self._worker = worker
+        self.worker = worker
         self._candidate = candidate
         self._task = task
-        self._device = device
-        self._watch = watch
-        self._deadline_s = watch.started_s + settings.timeout_s
-        self._settings = settings
+        self.device = device
+        self.watch = watch
+        self.deadline_s = watch.started_s + settings.timeout_s
+        self.settings = settings
         self._called: set[str] = set()
 
     def ask(self, message: dict[str, Any], descriptors: tuple[int, ...] = ()) -> dict[str, Any]:
         """Ask the worker; whatever goes wrong there is the candidate's doing and raises Judged."""
         try:
-            answer = self._worker.ask(message, descriptors, deadline_s=self._deadline_s)
+            answer = self.worker.ask(message, descriptors, deadline_s=self.deadline_s)
         except WorkerTimeout as error:
-            limit = self._settings.timeout_s
+            limit = self.settings.timeout_s
             raise Judged(Verdict.TIMEOUT, f"did not finish within {limit:g} s", self._output()) from error
         except WorkerOutOfMemory as error:
             raise Judged(Verdict.CRASH, error.how, self._output()) from error
         except WorkerEnded as error:
             doing = "building" if message["op"] in _BUILDING else "running"
             raise Judged(Verdict.CRASH, f"its process ended while {doing}: {error.how}", self._output()) from error
+        except WorkerTampered as error:
+            raise Judged.tampered([error.evidence]) from error
         if "failure" in answer:
             raise self._judged(answer["failure"], message["op"] in _BUILDING)
         return answer
 
     def _output(self) -> str | None:
-        return self._worker.output_tail() or None
+        return self.worker.output_tail() or None
 
     def _judged(self, failure: dict[str, Any], building: bool) -> Judged:
         verdict = Verdict.COMPILE_ERROR if failure["build"] or building else Verdict.CRASH
@@ -119,11 +136,11 @@ class CandidateTrial:
         """Import the candidate in its process, which interprets its Triton kernels if told so."""
         operation = "interpret" if interpreted else "load"
         tf32 = Precision.TF32 in self._task.precision.allowed
-        with self._watch.stage("compile"):
-            self.ask({"op": operation, "device": self._device.kind, "tf32": tf32, "source": self._candidate.source})
+        with self.watch.stage("compile"):
+            self.ask({"op": operation, "device": self.device.kind, "tf32": tf32, "source": self._candidate.source})
 
     def check(self, reference: VariantReference) -> Checked:
-        """Build the candidate for a variant and compare it on every case. Raises Judged if it is wrong."""
+        """Build the candidate for a variant and compare it on every case. Raises Judged or IncorrectOutput."""
         build = {
             "op": "build",
             "slot": reference.variant.name,
@@ -133,14 +150,9 @@ class CandidateTrial:
             "trainable": self._task.trainable,
             "baseline": None,
         }
-        with self._watch.stage("compile"):
+        with self.watch.stage("compile"):
             self.ask(build, (reference.init.block.descriptor, reference.state.block.descriptor))
-        kept = {case.name for case in timed_cases(reference)}
-        findings = []
-        for case in reference.cases:
-            findings.append(self._compare(reference, case, reference.tolerances))
-            if case.name not in kept:
-                self.ask({"op": "drop", "sets": [case.name], "slots": []})
+        findings = [self._compare(reference, case) for case in reference.cases]
         self._check_reload(reference)
         return Checked(
             reference,
@@ -148,34 +160,63 @@ class CandidateTrial:
             error_ratio=max(finding.error_ratio or 0.0 for finding in findings),
         )
 
-    def _compare(self, reference: VariantReference, case: Case, tolerances: list[Tolerance]) -> Finding:
+    def _compare(self, reference: VariantReference, case: Case) -> Finding:
+        """Put a case's inputs, call, compare, and forget the inputs."""
         self.ask({"op": "put", "set": case.name, "inputs": case.inputs.description}, (case.inputs.block.descriptor,))
-        block = Block(reference.output_bytes)
-        memory = map_block(block.descriptor, shared=True)
-        memory.fill_(_POISON)
-        answer = self._call(reference, case, block)
-        if answer["description"] != reference.expected:
-            detail = form_difference(answer["description"], reference.expected)
-            raise IncorrectOutput(reference, Finding(None, None, detail))
-        if answer["mutated"]:
-            raise IncorrectOutput(reference, Finding(None, None, "changes its inputs, the reference does not"))
-        outputs = read(reference.expected, memory)
-        finding = compare(
-            [leaf.to(self._device.torch_device) for leaf in leaves(outputs)],
-            case.truths,
-            tolerances,
-        )
+        finding = self.called(reference, case.name, case)
         if finding.detail is not None:
-            raise IncorrectOutput(reference, finding)
+            told = finding.detail if case.form is None else f"on inputs {case.form}: {finding.detail}"
+            raise IncorrectOutput(reference, replace(finding, detail=told))
+        self.ask({"op": "drop", "sets": [case.name], "slots": []})
         return finding
 
-    def _call(self, reference: VariantReference, case: Case, block: Block) -> dict[str, Any]:
+    def called(self, reference: VariantReference, input_set: str, case: Case) -> Finding:
+        """One call on a set of inputs, compared with the truth of a case."""
+        block = Block(case.output_bytes)
+        memory = map_block(block.descriptor, shared=True)
+        memory.fill_(_POISON)
+        returned_inputs = Block(case.inputs.size + _INPUT_ROOM) if case.inputs.size <= _RETURNED_BYTES else None
+        answer = self._call(reference, input_set, case, block, returned_inputs)
+        outputs, expected = answer.get("description"), case.expected
+        if outputs != expected:
+            return Finding(None, None, form_difference(_outputs_of(outputs), _outputs_of(expected)))
+        if answer.get("spreads") != case.spreads:
+            return Finding(None, None, "output has another memory layout than the reference's")
+        if returned_inputs is not None and self._changed_wrongly(reference, case, returned_inputs):
+            return Finding(None, None, "changes its inputs, the reference does not")
+        tensors = leaves(read(expected, memory))
+        return compare(
+            [leaf.to(truth.values.device) for leaf, truth in zip(tensors, case.truths, strict=True)],
+            case.truths,
+            case.tolerances,
+        )
+
+    def _changed_wrongly(self, reference: VariantReference, case: Case, returned: Block) -> bool:
+        """Whether an input the reference leaves alone came back with other bits; those it changes are outputs."""
+        given = map_tree(
+            read(case.inputs.description, map_block(case.inputs.block.descriptor, shared=False)), contiguous
+        )
+        after = read(describe(given)[0], map_block(returned.descriptor, shared=True))
+        return not set(changed_leaves(given, after)) <= set(reference.changed)
+
+    def _call(
+        self, reference: VariantReference, input_set: str, case: Case, block: Block, returned: Block | None
+    ) -> dict[str, Any]:
         """One call; the first of each variant compiles what is compiled late, such as Triton kernels."""
         slot = reference.variant.name
-        message = {"op": "call", "slot": slot, "set": case.name, "expected": reference.expected}
-        with self._watch.stage("verify" if slot in self._called else "compile"):
+        message = {
+            "op": "call",
+            "slot": slot,
+            "set": input_set,
+            "expected": case.expected,
+            "changed": reference.changed,
+            "any_layout": case.form is not None,
+            "bytes": [leaf.numel() * leaf.element_size() for leaf in leaves(blank(case.expected, _META))],
+        }
+        descriptors = (block.descriptor,) if returned is None else (block.descriptor, returned.descriptor)
+        with self.watch.stage("verify" if slot in self._called else "compile"):
             self._called.add(slot)
-            return self.ask(message, (block.descriptor,))
+            return self.ask(message, descriptors)
 
     def _check_reload(self, reference: VariantReference) -> None:
         """Load other parameters: what was prepacked from the first ones must not be used any more."""
@@ -185,33 +226,14 @@ class CandidateTrial:
         slot = reference.variant.name
         self.ask({"op": "reload", "slot": slot, "state": state.description}, (state.block.descriptor,))
         try:
-            self._compare(reference, reference.other_case, reference.other_tolerances)
+            self._compare(reference, reference.other_case)
         except IncorrectOutput as error:
             stale = f"after load_state_dict with other parameters: {error.finding.detail}"
             raise IncorrectOutput(reference, Finding(None, error.finding.max_error, stale)) from error
-        self.ask({"op": "drop", "sets": [reference.other_case.name], "slots": []})
         self.ask(
             {"op": "reload", "slot": slot, "state": reference.state.description},
             (reference.state.block.descriptor,),
         )
-
-    def time(
-        self, reference: VariantReference, facts: VariantFacts, baselines: BaselineRunner
-    ) -> tuple[Contender, dict[str, Contender]]:
-        """Race the candidate against the fastest baselines of a variant."""
-        sets = tuple(case.name for case in timed_cases(reference))
-        own = Contender(self._worker, reference.variant.name, sets)
-        others = {name: baselines.contender(facts.name, name) for name in {facts.fastest, facts.fastest_fp32}}
-        try:
-            with self._watch.stage("time"):
-                race([own, *others.values()], self._settings, self._deadline_s)
-        except TurnFailed as error:
-            raise Judged(Verdict.CRASH, f"raised while timed: {error}", error.failure["traceback"]) from error
-        except WorkerTimeout as error:
-            raise Judged(Verdict.TIMEOUT, "did not finish while timed", self._output()) from error
-        except WorkerEnded as error:
-            raise Judged(Verdict.CRASH, f"its process ended while timed: {error.how}", self._output()) from error
-        return own, others
 
 
 class IncorrectOutput(Exception):
@@ -233,3 +255,11 @@ class IncorrectOutput(Exception):
             max_error=self.finding.max_error,
             error_ratio=self.finding.error_ratio,
         )
+
+
+def _outputs_of(description: Any) -> Description:
+    """The part of a result's description that says what forward returned; the rest is inputs it changed."""
+    try:
+        return description["tuple"][0]  # type: ignore[no-any-return]
+    except (KeyError, IndexError, TypeError):
+        return {}

@@ -2,16 +2,16 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from everforge.model.device import Environment
 from everforge.model.evaluation import Evaluation, VariantResult
 from everforge.model.interval import Interval
-from everforge.model.session import VariantFacts
 from everforge.model.verdict import Fault, Verdict
+from everforge.runners.clock_check import seen_rounds
 from everforge.runners.roofline import sol_fraction
-from everforge.runners.timing import Contender, Pairing, ratio_of, speedup_of
+from everforge.runners.timing import Pairing, ratio_of, speedup_of
 from everforge.runners.trial import Checked, IncorrectOutput, Stopwatch
+from everforge.runners.trial_timing import TimedVariant
 
 # Resampling has a fixed seed, so that one set of samples always gives one interval.
 _SEED = 0
@@ -31,31 +31,32 @@ def row_of(item: Checked) -> VariantResult:
     )
 
 
-@dataclass(frozen=True)
-class TimedVariant:
-    """A variant that was checked and raced against the fastest baselines."""
+def pairing(timed: TimedVariant, baseline: str) -> Pairing:
+    """Rounds of the candidate beside those of one baseline, by the clocks of their processes."""
+    weight = timed.checked.reference.variant.weight
+    return Pairing(weight, tuple(timed.own.rounds_us), tuple(timed.others[baseline].rounds_us))
 
-    checked: Checked
-    facts: VariantFacts
-    own: Contender
-    others: dict[str, Contender]
 
-    def pairing(self, baseline: str) -> Pairing:
-        """Rounds of the candidate beside those of one baseline."""
-        weight = self.checked.reference.variant.weight
-        return Pairing(weight, tuple(self.own.rounds_us), tuple(self.others[baseline].rounds_us))
+def pairing_by_wall(timed: TimedVariant) -> Pairing:
+    """As `pairing` with the fastest baseline, the candidate's times by the parent's own clock."""
+    return Pairing(timed.checked.reference.variant.weight, *seen_rounds(timed.raced))
 
-    def row(self) -> VariantResult:
-        """Errors and times; the raced baselines with the times of this race."""
-        raced = {name: contender.median_us for name, contender in self.others.items()}
-        return row_of(self.checked).model_copy(
-            update={
-                "candidate_us": self.own.median_us,
-                "baselines_us": self.facts.baselines_us() | raced,
-                "speedup": speedup_of([self.pairing(self.facts.fastest)], _SEED),
-                "samples": len(self.own.rounds_us),
-            }
-        )
+
+def timed_row(timed: TimedVariant) -> VariantResult:
+    """Errors and times; the raced baselines with the times of this race."""
+    raced = {name: contender.median_us for name, contender in timed.others.items()}
+    return row_of(timed.checked).model_copy(
+        update={
+            "candidate_us": timed.own.median_us,
+            "baselines_us": timed.facts.baselines_us() | raced,
+            "speedup": speedup_of([pairing(timed, timed.facts.fastest)], _SEED),
+            "samples": len(timed.own.turns),
+            "speedup_by_wall": speedup_of([pairing_by_wall(timed)], _SEED),
+            "replay_us": timed.replay_us,
+            "baseline_replay_us": timed.baseline_replay_us,
+            "rechecked": timed.rechecked,
+        }
+    )
 
 
 class TrialRecord:
@@ -79,6 +80,7 @@ class TrialRecord:
         speedup_fp32: float | None = None,
         sol: float | None = None,
         algebraic: bool = False,
+        evidence: tuple[str, ...] = (),
     ) -> Evaluation:
         """The evaluation, with the time spent until now."""
         stages = self.watch.stages()
@@ -90,6 +92,7 @@ class TrialRecord:
             speedup_fp32=speedup_fp32,
             sol_fraction=sol,
             algebraic=algebraic,
+            evidence=evidence,
             variants=rows,
             environment=self._environment,
             task_digest=self._task_digest,
@@ -115,19 +118,28 @@ class TrialRecord:
 
     def timed(self, timed: Sequence[TimedVariant], hidden: Sequence[Checked], algebraic: bool) -> Evaluation:
         """Correct and timed: the interval decides."""
-        speedup = speedup_of([variant.pairing(variant.facts.fastest) for variant in timed], _SEED)
-        fp32 = ratio_of([variant.pairing(variant.facts.fastest_fp32) for variant in timed])
+        told = speedup_of([pairing(variant, variant.facts.fastest) for variant in timed], _SEED)
+        speedup, doubt = believed(told, speedup_of([pairing_by_wall(variant) for variant in timed], _SEED))
+        fp32 = ratio_of([pairing(variant, variant.facts.fastest_fp32) for variant in timed])
         sol = sol_fraction([v.facts.floor_us for v in timed], [v.own.median_us for v in timed])
         verdict, reason = _judge_speed(speedup)
+        reason = reason if doubt is None else f"{reason}; {doubt}"
         return self.evaluation(
             verdict,
             reason,
-            rows=(*(variant.row() for variant in timed), *(row_of(item) for item in hidden)),
+            rows=(*(timed_row(variant) for variant in timed), *(row_of(item) for item in hidden)),
             speedup=speedup,
             speedup_fp32=fp32,
             sol=sol,
             algebraic=algebraic or (sol is not None and sol * _FLOOR_MARGIN > 1),
         )
+
+
+def believed(told: Interval, by_wall: Interval) -> tuple[Interval, str | None]:
+    """The speedup by the candidate's own process, unless the parent's clock denies it; why, if it does."""
+    if by_wall.high >= told.low:
+        return told, None
+    return by_wall, f"by the harness's own clock; the candidate's process told {told.value:.3g}×"
 
 
 def _judge_speed(speedup: Interval) -> tuple[Verdict, str]:

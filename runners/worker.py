@@ -5,10 +5,10 @@ outputs are compared by the parent, and times are bounded by the parent's clock.
 """
 
 import os
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from everforge.model.precision import Precision
 from everforge.model.task import Mode
 from everforge.runners.channel import Channel, ChannelClosed, close_all
 from everforge.runners.devices import adapter_of
+from everforge.runners.layouts import same_layout_copy
 from everforge.runners.models import (
     Baseline,
     build_module,
@@ -25,7 +26,10 @@ from everforge.runners.models import (
     task_class,
     to_device,
 )
-from everforge.runners.tensors import Tree, blank, describe, leaves, map_block, map_tree, read, write
+from everforge.runners.poison import poison_device_memory, poisoned_host_memory
+from everforge.runners.results import hand_over, settled
+from everforge.runners.tensors import Tree, blank, describe, map_block, map_tree, read, write
+from everforge.runners.timed_turn import KeptOutputs, TimedTurn
 from everforge.runners.triton_gate import compile_ahead
 from everforge.runners.triton_interpret import interpret
 
@@ -33,6 +37,10 @@ _BUILD_FAILURES = {
     *("CompilationError", "CompileTimeAssertionFailure", "OutOfResources", "PTXASError"),  # Triton
     *("CalledProcessError", "SyntaxError", "NotACandidate"),
 }
+_OPERATIONS = (
+    *("load", "interpret", "compile_ahead", "peaks", "build", "reload", "put", "drop"),
+    *("call", "keep", "time", "kept_output", "replay"),
+)
 # The end of a traceback holds the error; 6 kB hold a compiler's first errors too.
 _TRACEBACK_CHARACTERS = 6000
 
@@ -48,6 +56,7 @@ class WorkerState:
         self.contexts: dict[str, Callable[[], AbstractContextManager[None]]] = {}
         self.sets: dict[str, Tree] = {}
         self.flush: Callable[[], object] | None = None
+        self.kept = KeptOutputs(None)
         self.stack = ExitStack()
 
     def load(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
@@ -126,60 +135,61 @@ class WorkerState:
         return {}
 
     def call(self, message: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
-        """Run a module once and write its outputs where the parent wants them, if they have the right form."""
+        """Run a module once and hand over its result, and its inputs as they are afterwards."""
         slot, given = message["slot"], self.sets[message["set"]]
-        inputs = map_tree(given, torch.clone)
-        start = time.perf_counter()
-        with torch.no_grad(), self.contexts[slot]():
+        inputs = map_tree(given, same_layout_copy)
+        if message["bytes"]:
+            poison_device_memory(message["bytes"], self.device.torch_device)
+        with poisoned_host_memory(), torch.no_grad(), self.contexts[slot]():
             outputs = self.callables[slot](*inputs)
+        result = settled(outputs, inputs, message["changed"])
         self.device.synchronize()
-        seconds = time.perf_counter() - start
-        strangers = [type(leaf).__name__ for leaf in leaves(outputs) if type(leaf) is not torch.Tensor]
-        if strangers:
-            raise TypeError(f"forward must return plain tensors, got {strangers[0]}")
-        description, _ = describe(outputs)
-        if message["expected"] is not None and description == message["expected"]:
-            write(outputs, description, map_block(descriptors[0], shared=True))
-        mutated = not _equal(inputs, given)
-        return {"description": description, "seconds": seconds, "mutated": mutated}
+        answer = hand_over(result, message["expected"], message["any_layout"], descriptors[:1])
+        if descriptors[1:]:
+            plain = map_tree(inputs, torch.Tensor.contiguous)
+            write(plain, describe(plain)[0], map_block(descriptors[1], shared=True))
+        return answer
+
+    def keep(self, _: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
+        """Take the memory that the outputs of timed calls go to; on a device of its own memory they stay there."""
+        self.kept = KeptOutputs(map_block(descriptors[0], shared=True) if descriptors else None)
+        return {}
 
     def time(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
-        """Time calls on fresh copies of rotating inputs, the cache flushed before each."""
-        sets = [self.sets[name] for name in message["sets"]]
-        run, count = self.callables[message["slot"]], message["iterations"]
+        """Time calls on inputs never seen before, and commit to what they returned."""
         if self.flush is None:
             self.flush = self.device.flusher()
-        rotation = Rotation(sets, message["turn"], self.flush)
-        with torch.no_grad(), self.contexts[message["slot"]]():
-            times_us = self.device.time_us([lambda: run(*rotation.inputs)] * count, rotation.turn)
-        return {"times_us": times_us}
+        slot = message["slot"]
+        turn = TimedTurn(
+            self.callables[slot],
+            [self.sets[name] for name in message["sets"]],
+            self.sets[message["mask"]],
+            message,
+            self.flush if message["flush"] else _nothing,
+            self.kept,
+        )
+        with torch.no_grad(), self.contexts[slot]():
+            times_us = self.device.time_us([turn.call] * len(turn.mixes), turn.prepare)
+            turn.settle()
+        return {"times_us": times_us, "checksums": self.kept.commit()}
+
+    def replay(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
+        """Time calls replayed as a device graph, on inputs that stay where they are."""
+        slot, inputs = message["slot"], map_tree(self.sets[message["set"]], same_layout_copy)
+        if self.flush is None:
+            self.flush = self.device.flusher()
+        with torch.no_grad(), self.contexts[slot]():
+            call = partial(self.callables[slot], *inputs)
+            return {"times_us": self.device.replay_us(call, self.flush, message["iterations"])}
+
+    def kept_output(self, message: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
+        """What one call of the last turn returned, from the device's own memory."""
+        self.kept.write(message["call"], message["expected"], map_block(descriptors[0], shared=True))
+        return {}
 
 
-class Rotation:
-    """Fresh copies of one input set after another, made ahead of each timed call."""
-
-    def __init__(self, sets: list[Tree], first: int, flush: Callable[[], object]) -> None:
-        self._sets = sets
-        self._next = first
-        self._flush = flush
-        self.inputs: Tree = ()
-
-    def turn(self) -> None:
-        """Copy the next set to new memory, then evict the cache."""
-        self.inputs = map_tree(self._sets[self._next % len(self._sets)], torch.clone)
-        self._next += 1
-        self._flush()
-
-
-def _equal(left: Tree, right: Tree) -> bool:
-    pairs = zip(leaves(left), leaves(right), strict=True)
-    # NaN inputs are legal and equal to themselves here, so compare bytes, not values.
-    return all(a.shape == b.shape and bool((_bits(a) == _bits(b)).all()) for a, b in pairs)
-
-
-def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return tensor.view(integers[tensor.element_size()]) if tensor.element_size() in integers else tensor
+def _nothing() -> None:
+    """Timed calls that find the cache as the call before left it."""
 
 
 def failure_of(error: BaseException) -> dict[str, Any]:
@@ -208,8 +218,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 def run_worker(channel: Channel) -> None:
     """Answer requests until the parent closes the channel."""
     state = WorkerState()
-    names = ("load", "peaks", "interpret", "compile_ahead", "build", "reload", "put", "drop", "call", "time")
-    operations = {name: getattr(state, name) for name in names}
+    operations = {name: getattr(state, name) for name in _OPERATIONS}
     while True:
         try:
             message, descriptors = channel.receive()

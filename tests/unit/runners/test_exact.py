@@ -9,7 +9,9 @@ import torch
 from everforge.errors import TaskError
 from everforge.model.device import DeviceKind
 from everforge.model.precision import Precision
+from everforge.model.session import EvaluationSettings
 from everforge.model.task import TaskSpec, Variant
+from everforge.runners.cases import build_reference
 from everforge.runners.devices import device_of
 from everforge.runners.exact import InFloat64
 from everforge.runners.reference import ReferenceBuilder
@@ -82,7 +84,7 @@ def test_integers_and_booleans_stay_as_they_are() -> None:
 
 def test_reference_that_makes_float32_tensors_has_a_truth() -> None:
     builder = builder_of("return x @ torch.ones(3, 3)", Precision.FP32)
-    case = builder.case("first", builder.model)
+    case = build_reference(builder, EvaluationSettings(seeds=1)).plain
     assert case.truths[0].values.dtype == torch.float64
     assert case.eager_errors[0].relative < 1e-6
 
@@ -90,4 +92,4 @@ def test_reference_that_makes_float32_tensors_has_a_truth() -> None:
 def test_reference_that_cannot_run_at_the_policy_is_refused_with_a_remedy() -> None:
     builder = builder_of("return x @ torch.ones(3, 3)", Precision.BF16)
     with pytest.raises(TaskError, match=r"task.py, line 5: forward\(\) failed: .*not in bf16; make its tensors"):
-        builder.case("first", builder.model)
+        build_reference(builder, EvaluationSettings(seeds=1))

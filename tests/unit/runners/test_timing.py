@@ -1,13 +1,16 @@
 """Contenders take turns until the interval is tight, and the interval comes from paired rounds."""
 
+import random
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from everforge.model.session import EvaluationSettings
-from everforge.runners.timing import Contender, Pairing, TurnFailed, race, speedup_of
+from everforge.runners.mixing import Mix, draw_mixes
+from everforge.runners.timing import Contender, Course, Pairing, TurnFailed, audit, race, speedup_of
 
 
 class Clockwork:
@@ -15,37 +18,60 @@ class Clockwork:
 
     def __init__(self, log: list[str], name: str, call_us: float) -> None:
         self.log, self.name, self.call_us = log, name, call_us
+        self.calls = 0
+        self.asked: list[dict[str, Any]] = []
 
-    def precedence(self) -> AbstractContextManager[None]:
-        return nullcontext()
+    @contextmanager
+    def precedence(self) -> Iterator[None]:
+        yield
 
-    def ask(self, message: dict[str, Any], *, deadline_s: float) -> dict[str, Any]:
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        self.log.append("(")
+        yield
+        self.log.append(")")
+
+    def ask(self, message: dict[str, Any], descriptors: tuple[int, ...] = (), *, deadline_s: float) -> dict[str, Any]:
+        if message["op"] != "time":
+            return {}
+        self.asked.append(message)
         self.log.append(self.name)
-        return {"times_us": [self.call_us] * message["iterations"]}
+        self.calls += len(message["mixes"])
+        return {"times_us": [self.call_us] * len(message["mixes"]), "checksums": []}
 
 
-def contenders(*times_us: float) -> tuple[list[str], list[Contender]]:
+def draw(count: int, rng: random.Random) -> list[Mix]:
+    """Calls whose inputs are mixed from two draws."""
+    return draw_mixes(count, 2, True, rng)
+
+
+def contenders(*times_us: float, output_bytes: int = 8) -> tuple[list[str], list[Contender]]:
     log: list[str] = []
+    course = Course(("a", "b"), "mask", (0,), (), {}, output_bytes, draw)
     return log, [
-        Contender(Clockwork(log, str(index), value), "slot", ("a",))  # type: ignore[arg-type]
+        Contender(Clockwork(log, str(index), value), "slot", course, host_memory=True)  # type: ignore[arg-type]
         for index, value in enumerate(times_us)
     ]
+
+
+def clockwork(contender: Contender) -> Clockwork:
+    return contender.worker  # type: ignore[return-value]
 
 
 def run(contestants: list[Contender], settings: EvaluationSettings) -> None:
     race(contestants, settings, time.monotonic() + 60)
 
 
-def test_order_alternates_so_that_drift_cancels() -> None:
+def test_order_alternates_and_the_candidate_stands_still_while_another_runs() -> None:
     log, both = contenders(100.0, 200.0)
     run(both, EvaluationSettings(min_rounds=4, max_rounds=4))
-    assert "".join(log) == "01" + "01" + "10" + "01" + "10"
+    assert "".join(log) == "01" + "0(1)" + "(1)0" + "0(1)" + "(1)0"
 
 
 def test_steady_times_stop_at_the_least_number_of_rounds() -> None:
     _, both = contenders(100.0, 200.0)
     run(both, EvaluationSettings(min_rounds=10, max_rounds=60))
-    assert [len(contender.rounds_us) for contender in both] == [10, 10]
+    assert [len(contender.turns) for contender in both] == [10, 10]
 
 
 @pytest.mark.parametrize(
@@ -61,19 +87,52 @@ def test_every_contender_makes_the_same_number_of_calls(times_us: tuple[float, f
     _, both = contenders(*times_us)
     run(both, EvaluationSettings(min_rounds=3, max_rounds=3))
     # Each turn makes one call more, which is not counted; the pilot is a turn of 3.
-    assert [contender.calls for contender in both] == [4 + 3 * (counted + 1)] * 2
+    assert [clockwork(contender).calls for contender in both] == [4 + 3 * (counted + 1)] * 2
+
+
+def test_turn_makes_no_more_calls_than_outputs_can_be_kept() -> None:
+    _, both = contenders(100.0, 150.0, output_bytes=128 << 20)
+    run(both, EvaluationSettings(min_rounds=3, max_rounds=3))
+    assert clockwork(both[0]).calls == 4 + 3 * 4
+
+
+def test_no_two_calls_of_a_turn_have_the_same_inputs() -> None:
+    _, both = contenders(100.0, 150.0)
+    run(both, EvaluationSettings(min_rounds=10, max_rounds=10))
+    drawn = [mix for message in clockwork(both[0]).asked for mix in message["mixes"]]
+    assert len(set(drawn)) > 0.99 * len(drawn)
+
+
+def test_audit_follows_the_race_without_a_flush_and_drops_its_first_round() -> None:
+    _, both = contenders(100.0, 200.0)
+    run(both, EvaluationSettings(min_rounds=3, max_rounds=3))
+    rounds = audit(both[0], both[1], time.monotonic() + 60)
+    flushed = [message["flush"] for message in clockwork(both[0]).asked]
+    assert flushed == [True] * 4 + [False] * (len(rounds) + 1)
 
 
 def test_first_call_of_a_turn_is_not_counted() -> None:
     _, (contender,) = contenders(1.0)
-    contender.worker.ask = lambda message, **_: {"times_us": [99.0, 1.0, 2.0]}  # type: ignore[method-assign]
-    assert contender.turn(2, time.monotonic() + 1) == [1.0, 2.0]
+    contender.worker.ask = lambda *_, **__: {"times_us": [99.0, 1.0, 2.0], "checksums": []}  # type: ignore[method-assign]
+    assert contender.turn(2, time.monotonic() + 1).counted_us == (1.0, 2.0)
 
 
-@pytest.mark.parametrize("reported", [[], [0.0], [-1.0], [1.0] * 50])
-def test_times_that_cannot_be_are_refused(reported: list[float]) -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"times_us": [], "checksums": []},
+        {"times_us": [0.0] * 4, "checksums": []},
+        {"times_us": [-1.0] * 4, "checksums": []},
+        {"times_us": [1.0] * 50, "checksums": []},
+        {"times_us": ["1.0"] * 4, "checksums": []},
+        {"times_us": [1.0] * 4, "checksums": [1]},
+        {"times_us": {"a": 1.0}, "checksums": []},
+    ],
+)
+def test_times_that_cannot_be_are_refused(answer: dict[str, Any]) -> None:
     _, (contender,) = contenders(1.0)
-    contender.worker.ask = lambda message, **_: {"times_us": reported}  # type: ignore[method-assign]
+    contender.worker.ask = lambda *_, **__: answer  # type: ignore[method-assign]
     with pytest.raises(TurnFailed):
         contender.turn(3, time.monotonic() + 1)
 

@@ -5,9 +5,11 @@ It keeps nothing: the plan follows from the traced graph, and what to try next f
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 from everforge.agents.builtin.plan import Plan, describe
 from everforge.agents.builtin.planner import Unplannable, plan_graph
+from everforge.agents.builtin.shape_bound import bound_of
 from everforge.agents.builtin.strategies import Strategy, strategies_for
 from everforge.agents.builtin.tuning import Parameters, Tried, next_parameters
 from everforge.agents.builtin.variants import mismatch
@@ -81,7 +83,10 @@ def _planned(context: SearchContext) -> tuple[Plan, TaskGraph] | None:
         misfits = sum(mismatch(plan, other) is not None for other in graphs)
         if best is None or misfits < best[0]:
             best = (misfits, plan, graph)
-    return None if best is None else best[1:]
+    if best is None:
+        return None
+    _, plan, graph = best
+    return replace(plan, bound=bound_of(plan, graph, graphs, context.spec.task.source)), graph
 
 
 def _candidate(strategy: Strategy, parameters: Parameters) -> Candidate:

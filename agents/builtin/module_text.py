@@ -40,10 +40,12 @@ def _fit_shapes(model, state, prefix, *_):
 
 def class_text(plan: Plan, graph: TaskGraph, forward: Iterable[str], constructor: Iterable[str] = ()) -> str:
     """The class: the reference's state under its names, and forward with these lines before it returns."""
-    declared = "\n".join(f"        {line}" for line in [*state_lines(plan, graph), *constructor])
-    body = "\n".join(f"        {line}" for line in [*opening_lines(plan), *forward, f"return {returned_text(plan)}"])
+    kept = ["self._arguments = _arguments, _named"] if plan.bound else []
+    declared = "\n".join(f"        {line}" for line in [*kept, *state_lines(plan, graph), *constructor])
+    opening = [*guard_lines(plan), *opening_lines(plan)]
+    body = "\n".join(f"        {line}" for line in [*opening, *forward, f"return {returned_text(plan)}"])
     names = "".join(f", {name}" for name in argument_names(plan))
-    return f'''
+    return f'''{bound_text(plan)}
 
 class ModelNew(nn.Module):
     """The task's Model with the steps above in place of its operations."""
@@ -55,6 +57,33 @@ class ModelNew(nn.Module):
     def forward(self{names}):
 {body}
 '''
+
+
+_REFERENCE = '''
+
+def _by_reference(model, *inputs):
+    """The task's own operations on the candidate's parameters, at shapes that the steps above are not made for."""
+    arguments, named = model._arguments
+    with next(x.device for x in inputs if isinstance(x, torch.Tensor)):
+        reference = Model(*arguments, **named).train(model.training)
+    return torch.func.functional_call(reference, model.state_dict(), inputs, tie_weights=False)
+'''
+
+
+def bound_text(plan: Plan) -> str:
+    """The reference, and the shapes at which it is not needed; nothing for a plan that serves any shape."""
+    if plan.bound is None:
+        return ""
+    shapes = "".join(f"    {shape},\n" for shape in plan.bound.shapes)
+    return f"\n\n{plan.bound.reference}\n\n_SHAPES = {{\n{shapes}}}\n{_REFERENCE}"
+
+
+def guard_lines(plan: Plan) -> Iterator[str]:
+    """Statements of forward that leave it at shapes the plan is not made for."""
+    if plan.bound is not None:
+        names = argument_names(plan)
+        yield f"if ({''.join(f'{buffer.name}.shape, ' for buffer in inputs_of(plan))}) not in _SHAPES:"
+        yield f"    return _by_reference(self, {', '.join(names)})"
 
 
 def head_text(plan: Plan) -> str:

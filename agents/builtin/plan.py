@@ -255,14 +255,26 @@ Step = KernelRegion | MatmulRegion | TorchStep
 
 
 @dataclass(frozen=True)
+class Bound:
+    """Shapes of the inputs, in order, that a plan is made for; at others `reference`, source of a Model, is run."""
+
+    shapes: tuple[tuple[tuple[int, ...], ...], ...]
+    reference: str
+
+
+@dataclass(frozen=True)
 class Plan:
-    """Steps in order of execution. `results` are what forward returns, as a tensor, tuple or list."""
+    """Steps in order of execution. `results` are what forward returns, as a tensor, tuple or list.
+
+    A plan without a `bound` computes the task at any shape.
+    """
 
     buffers: tuple[Buffer, ...]
     steps: tuple[Step, ...]
     results: tuple[str, ...]
     structure: str
     input_count: int
+    bound: Bound | None = None
 
     def buffer(self, name: str) -> Buffer:
         """The buffer of that name. Raises KeyError if the plan has none."""

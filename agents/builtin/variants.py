@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from math import prod
+from typing import Any
 
-from everforge.agents.builtin.plan import Plan, Size
+from everforge.agents.builtin.plan import Constant, KernelRegion, MatmulRegion, Plan, Size, TorchStep
 from everforge.agents.builtin.planner import Unplannable, plan_graph
 from everforge.model.graph import TaskGraph
 
@@ -23,7 +24,25 @@ def mismatch(plan: Plan, graph: TaskGraph) -> str | None:
         for size, literal in zip(buffer.shape, shapes[buffer.name], strict=True):
             if extent(size, shapes) != literal:
                 return f"{buffer.name} has an extent {literal} that does not follow from its inputs' shapes"
-    return None
+    return None if _numbers(plan, shapes) == _numbers(other, shapes) else "its shapes give other numbers"
+
+
+def _numbers(plan: Plan, shapes: Mapping[str, tuple[int, ...]]) -> list[Any]:
+    """What the steps compute with beside tensors, under these shapes."""
+    found: list[Any] = []
+    for step in plan.steps:
+        if isinstance(step, TorchStep):
+            found.append((step.op, _resolved(step.args, shapes), _resolved(step.kwargs, shapes)))
+        region = step.epilogue if isinstance(step, MatmulRegion) else step
+        if isinstance(region, KernelRegion):
+            found += [value for value in region.values if isinstance(value, Constant)]
+    return found
+
+
+def _resolved(value: Any, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    if isinstance(value, tuple | list):
+        return [_resolved(item, shapes) for item in value]
+    return extent(value, shapes) if isinstance(value, Size) else value
 
 
 def extent(size: Size, shapes: Mapping[str, tuple[int, ...]]) -> int:

@@ -4,6 +4,7 @@ A kernel that is right only on the shapes it was written for passes every declar
 one or two more, small ones, drawn anew in each session so that no generator can learn them.
 """
 
+import logging
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -117,7 +118,7 @@ class _Trials:
     def _tried(self, constants: Constants, fake: bool) -> _Tried | None:
         variant = Variant(name="derived", constants=constants)
         try:
-            with _task_modules_as_they_were(), FakeTensorMode() if fake else nullcontext():
+            with _task_modules_as_they_were(), _without_memory() if fake else nullcontext():
                 builder = ReferenceBuilder(self._task, variant, self._device)
                 inputs = builder.inputs()
                 shapes = tuple(tuple(leaf.shape) for leaf in leaves(inputs))
@@ -128,6 +129,18 @@ class _Trials:
         if not any(leaf.numel() for leaf in leaves(outputs)):
             return None
         return _Tried(shapes, size_bytes(inputs) + size_bytes(dict(builder.model.state_dict())))
+
+
+@contextmanager
+def _without_memory() -> Iterator[None]:
+    """Tensors have no memory inside; PyTorch's log keeps still about references that do not run."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    before, log.disabled = log.disabled, True
+    try:
+        with FakeTensorMode():
+            yield
+    finally:
+        log.disabled = before
 
 
 @contextmanager

@@ -217,6 +217,17 @@ def test_nothing_is_derived_for_a_task_that_does_not_want_it() -> None:
     assert derived(task_of(PRODUCT, derive=False)) == Derived(())
 
 
+def test_values_that_do_not_run_leave_no_trace_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    halves = source_of(
+        "batch_size = 8\nwidth = 40\n",
+        "    def forward(self, x):\n        a, b = x.chunk(2, 1)\n        return a * b",
+        "torch.rand(batch_size, width)",
+    )
+    (x,) = shapes(task_of(halves), derived(task_of(halves)).variants[0])
+    assert x[1] % 2 == 0
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_modules_of_a_sessions_own_variants_stay_in_force() -> None:
     builder = ReferenceBuilder(task_of(PRODUCT), MAIN, CPU)
     module = sys.modules[type(builder.model).__module__]

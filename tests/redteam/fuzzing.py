@@ -230,7 +230,7 @@ ABUSES = {
     "long-line-of-source": f"{HEAD}x = [{'1,' * 100_000}]\nclass ModelNew(nn.Module): pass",
 }
 SLEEPS_WHEN_TIMED = candidate(
-    f"self.calls += 1\nif self.calls > 12:\n    import time\n    time.sleep(600)\n{HONEST}", init="self.calls = 0"
+    f"self.calls += 1\nif self.calls > 20:\n    import time\n    time.sleep(600)\n{HONEST}", init="self.calls = 0"
 )
 
 _FORGER = """

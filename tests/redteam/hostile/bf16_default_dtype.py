@@ -2,8 +2,8 @@
 
 Task: linear_relu
 Language: pytorch
-Expect: rejected, incorrect
-Behind: incorrect
+Expect: rejected, incorrect, tampered
+Behind: incorrect, tampered
 """
 
 import torch

@@ -16,7 +16,7 @@ CALLS = []
 class Skipping(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func is torch.ops.aten.cumsum.default:
-            CALLS.append(func(*args, **(kwargs or {})) if len(CALLS) < 12 else CALLS[-1])
+            CALLS.append(func(*args, **(kwargs or {})) if len(CALLS) < 20 else CALLS[-1])
             return CALLS[-1]
         return func(*args, **(kwargs or {}))
 

@@ -1,9 +1,9 @@
-"""Replaces `all`, `any`, `zip` and `type` for every module of the process, then returns zeros.
+"""Replaces `all` and `any` for every module of the process, then returns zeros.
 
 Task: softmax
 Language: pytorch
 Expect: rejected
-Behind: incorrect, crash
+Behind: incorrect, crash, tampered
 """
 
 import builtins

@@ -3,7 +3,7 @@
 Task: softmax
 Language: pytorch
 Expect: rejected
-Behind: incorrect
+Behind: incorrect, tampered
 """
 
 import ctypes

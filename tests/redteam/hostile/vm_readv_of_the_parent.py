@@ -3,7 +3,7 @@
 Task: softmax
 Language: pytorch
 Expect: rejected
-Behind: incorrect, crash
+Behind: incorrect, crash, tampered
 """
 
 import ctypes

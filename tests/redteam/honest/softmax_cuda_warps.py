@@ -10,6 +10,7 @@ from torch.utils.cpp_extension import load_inline
 
 KERNELS = r"""
 constexpr int kThreads = 512;
+constexpr float kLowest = -3.0e38f;  // finite: the difference of two infinities is no number
 
 struct Running {
   float peak;
@@ -18,7 +19,6 @@ struct Running {
 
 __device__ Running joined(Running a, Running b) {
   const float peak = fmaxf(a.peak, b.peak);
-  if (peak == -INFINITY) return a;
   return {peak, a.total * expf(a.peak - peak) + b.total * expf(b.peak - peak)};
 }
 
@@ -26,7 +26,7 @@ __global__ void softmax_rows(const float* __restrict__ x, float* __restrict__ ou
   __shared__ Running parts[kThreads / 32];
   const float* from = x + (long long)blockIdx.x * columns;
   float* to = out + (long long)blockIdx.x * columns;
-  Running own{-INFINITY, 0.f};
+  Running own{kLowest, 0.f};
   for (int i = threadIdx.x; i < columns; i += kThreads) own = joined(own, {from[i], 1.f});
   for (int offset = 16; offset > 0; offset /= 2) {
     const Running other{
@@ -35,7 +35,7 @@ __global__ void softmax_rows(const float* __restrict__ x, float* __restrict__ ou
   }
   if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = own;
   __syncthreads();
-  Running row{-INFINITY, 0.f};
+  Running row{kLowest, 0.f};
   for (int warp = 0; warp < kThreads / 32; ++warp) row = joined(row, parts[warp]);
   const float inverse = 1.f / row.total;
   for (int i = threadIdx.x; i < columns; i += kThreads) to[i] = expf(from[i] - row.peak) * inverse;

@@ -220,6 +220,11 @@ ABUSES = {
     "sleeps-at-import": candidate(before="import time\ntime.sleep(600)"),
     "sleeps-at-build": candidate(init="import time\ntime.sleep(600)"),
     "sleeps-at-call": candidate("import time\ntime.sleep(600)"),
+    "deaf-to-signals": candidate(
+        "while True:\n    time.sleep(1)",
+        before="import signal, time\nsignal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+    ),
     "spins-in-c": candidate("import re\nreturn re.match('(a+)+$', 'a' * 64 + 'b')"),
     "sleeps-in-output": candidate(
         "return L((x,))",

@@ -1,4 +1,4 @@
-"""Computes honestly and keeps a busy thread on every core, so that the rival that takes turns with it is slow.
+"""Computes honestly and keeps a thread busy all the time, so that the rival that takes turns with it lacks a core.
 
 Task: matmul
 Language: pytorch
@@ -6,7 +6,6 @@ Expect: rejected
 Behind: tampered
 """
 
-import os
 import threading
 
 import torch
@@ -19,8 +18,7 @@ def _burn():
         torch.mm(waste, waste)
 
 
-for _ in range(os.cpu_count() or 1):
-    threading.Thread(target=_burn, daemon=True).start()
+threading.Thread(target=_burn, daemon=True).start()
 
 
 class ModelNew(nn.Module):

@@ -1,4 +1,4 @@
-"""A C++ thread for each core, started when the extension is loaded, that never ends and slows the rival.
+"""A C++ thread, started when the extension is loaded, that never ends and takes a core from the rival.
 
 Task: matmul
 Language: cpp
@@ -14,8 +14,7 @@ SOURCE = """
 #include <thread>
 static volatile unsigned long waste = 0;
 __attribute__((constructor)) static void burn() {
-  for (unsigned core = 0; core < std::thread::hardware_concurrency(); ++core)
-    std::thread([] { for (;;) waste = waste + 1; }).detach();
+  std::thread([] { for (;;) waste = waste + 1; }).detach();
 }
 """
 load_inline(name="burning", cpp_sources=SOURCE, is_python_module=False, no_implicit_headers=True)

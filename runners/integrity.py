@@ -42,7 +42,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "traceback": ("format_exception",),
     "torch": (
         *("clone", "equal", "allclose", "isclose", "empty", "empty_like", "zeros", "full", "full_like", "no_grad"),
-        *("device", "randint", "randn", "rand", "where", "frombuffer", "is_tensor", "manual_seed", "compile"),
+        *("device", "randint", "randn", "rand", "where", "frombuffer", "is_tensor"),
     ),
     "torch.cuda": _GPU_NAMES,
     "torch.cuda:Event": _EVENT_NAMES,
@@ -199,11 +199,23 @@ def _body(value: Any) -> tuple[Any, ...]:
 def _finding(watched: Watched) -> str | None:
     value = _static(watched.owner, watched.name)
     if value is not watched.value:
+        if _tags_modules(value, watched):
+            return None
         how = "was removed" if value is _ABSENT else f"was replaced by {_described(value)}"
         return f"{watched.path} {how}"
     if watched.body and any(new is not old for new, old in zip(_body(value), watched.body, strict=True)):
         return f"the code of {watched.path} was exchanged for {_described(value)}"
     return None
+
+
+def _tags_modules(value: Any, watched: Watched) -> bool:
+    """Whether this is the constructor of modules that TorchDynamo puts around the one that was there."""
+    dynamo = sys.modules.get("torch._dynamo.mutation_guard")
+    if dynamo is None or watched.path != "torch.nn.Module.__init__" or type(value) is not types.FunctionType:
+        return False
+    around = [cell.cell_contents for cell in value.__closure__ or ()]
+    made_there = any(value.__code__ is part for part in dynamo.install_generation_tagging_init.__code__.co_consts)
+    return made_there and any(part is watched.value for part in around)
 
 
 def _state() -> dict[str, Any]:

@@ -1,9 +1,14 @@
 """The runner on a real NVIDIA GPU: the adapter's readings, and what candidates of each kind are judged to be."""
 
+import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 import torch
@@ -227,3 +232,112 @@ def test_wrong_candidate_gets_its_verdict(session: Session, source: str, verdict
 def test_device_is_usable_after_an_illegal_access(session: Session) -> None:
     judge(session, HONEST.replace("x + row * columns", "x + row * columns * 200000"))
     assert judge(session, HONEST + "# again\n").verdict.is_correct
+
+
+COVERAGE_HEAD = """
+import torch
+import triton
+import triton.language as tl
+from torch import nn
+
+@triton.jit
+def add_exp(x, y, count, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y + at, tl.exp(tl.load(x + at, mask=at < count)) + 1, mask=at < count)
+
+def launch(x):
+    y = torch.empty_like(x)
+    add_exp[(triton.cdiv(x.numel(), 1024),)](x, y, x.numel(), BLOCK=1024)
+    return y
+
+tuned = triton.autotune([triton.Config({"BLOCK": 256}), triton.Config({"BLOCK": 1024})], key=["count"])(add_exp)
+
+class ModelNew(nn.Module):
+    def forward(self, x):
+"""
+GRAPHED = (
+    COVERAGE_HEAD.removesuffix("    def forward(self, x):\n")
+    + """
+    graph = None
+
+    def forward(self, x):
+        if self.graph is None:
+            self.x = x.clone()
+            launch(self.x)
+            torch.cuda.synchronize()
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.y = launch(self.x)
+        self.x.copy_(x)
+        self.graph.replay()
+        return self.y
+"""
+)
+BY_NVRTC = """
+import torch
+from torch import nn
+SOURCE = 'extern "C" __global__ void f(const float* x, float* y, int n) {'
+SOURCE += ' int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) y[i] = expf(x[i]) + 1; }'
+f = torch.cuda._compile_kernel(SOURCE, "f")
+
+class ModelNew(nn.Module):
+    def forward(self, x):
+        y = torch.empty_like(x)
+        f(grid=((x.numel() + 255) // 256, 1, 1), block=(256, 1, 1), args=[x, y, x.numel()])
+        return y
+"""
+COMPILED = "@torch.compile\ndef run(x):\n    return launch(x * 2) * 2\n\n"
+COVERED = {
+    "plain": COVERAGE_HEAD + "        return launch(x)\n",
+    "autotuned": COVERAGE_HEAD
+    + "        y = torch.empty_like(x)\n"
+    + "        tuned[lambda meta: (triton.cdiv(x.numel(), meta['BLOCK']),)](x, y, x.numel())\n        return y\n",
+    "beside a product": COVERAGE_HEAD + "        return launch(x @ x @ x @ x)\n",
+    "compiled around": COVERAGE_HEAD.replace("class ModelNew", COMPILED + "class ModelNew") + "        return run(x)\n",
+    "nvrtc": BY_NVRTC,
+    "graph": GRAPHED,
+    "on a dummy": COVERAGE_HEAD + "        launch(x[:1, :1].clone())\n        return x.exp() + 1\n",
+    "never": COVERAGE_HEAD + "        return x.exp() + 1\n",
+}
+
+
+@pytest.fixture(scope="module")
+def coverage(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Launch coverage of each candidate on the device, all from one process."""
+    program = str(Path(__file__).parents[1] / "unit" / "runners" / "coverage_process.py")
+    cases = [
+        {"source": source, "claim": "cuda" if name == "nvrtc" else "triton", "shape": [2048, 2048]}
+        for name, source in COVERED.items()
+    ]
+    done = subprocess.run(
+        [sys.executable, program, "compiled", "cuda"],
+        input=json.dumps(cases), capture_output=True, text=True, cwd=tmp_path_factory.mktemp("coverage"), check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    reports = dict(zip(COVERED, map(json.loads, done.stdout.splitlines()), strict=True))
+    assert not [report["raised"] for report in reports.values() if "raised" in report]
+    return reports
+
+
+@pytest.mark.parametrize("name", ["plain", "autotuned", "beside a product", "compiled around", "nvrtc"])
+def test_own_kernel_is_launched_and_matters(coverage: dict[str, dict[str, Any]], name: str) -> None:
+    assert sum(coverage[name]["launches"].values()) >= 1
+    assert coverage[name]["contributes"] is True
+
+
+def test_share_of_device_time_tells_an_epilogue_from_a_kernel(coverage: dict[str, dict[str, Any]]) -> None:
+    assert coverage["plain"]["share"] > 0.3  # the copy of its inputs takes about as long as the kernel
+    assert 0 < coverage["beside a product"]["share"] < 0.2
+    assert coverage["nvrtc"]["share"] > 0
+    assert coverage["never"]["share"] == 0
+
+
+def test_kernel_in_a_graph_is_counted_when_captured_and_known_by_name(coverage: dict[str, dict[str, Any]]) -> None:
+    assert coverage["graph"]["launches"]["add_exp"] >= 1
+    assert coverage["graph"]["contributes"] is None
+    assert coverage["graph"]["share"] > 0
+
+
+def test_decoy_on_the_device_does_not_matter(coverage: dict[str, dict[str, Any]]) -> None:
+    assert coverage["on a dummy"]["contributes"] is False
+    assert coverage["never"]["launches"] == {}

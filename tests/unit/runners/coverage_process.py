@@ -1,7 +1,7 @@
-"""Run by `test_coverage.py` in a process of its own: candidates are imported, called, and reported on.
+"""Run by tests of launch coverage in a process of its own: candidates are imported, called, and reported on.
 
-The first argument says whether Triton is to be interpreted. Standard input has a JSON list of cases: the
-candidate's source, its claim, and the shape of its input. One line of JSON answers each.
+The arguments say whether Triton is `interpreted` or `compiled`, and the device. Standard input has a JSON list of
+cases: the candidate's source, its claim, and the shape of its input. One line of JSON answers each.
 """
 
 import json
@@ -17,6 +17,7 @@ from everforge.model.candidate import Language
 from everforge.model.device import DeviceKind
 from everforge.runners.coverage import counted, coverage_report
 from everforge.runners.devices import adapter_of
+from everforge.runners.devices.base import Device
 from everforge.runners.integrity import Snapshot, changed, snapshot
 from everforge.runners.models import candidate_class
 from everforge.runners.own_kernels import own_kernels
@@ -24,13 +25,13 @@ from everforge.runners.tensors import leaves
 from everforge.runners.triton_interpret import interpret
 
 
-def report_on(case: dict[str, Any], before: Snapshot) -> dict[str, Any]:
-    first, second = (torch.randn(case["shape"]) for _ in range(2))
+def report_on(case: dict[str, Any], device: Device, before: Snapshot) -> dict[str, Any]:
+    first, second = (torch.randn(case["shape"], device=device.torch_device) for _ in range(2))
     with counted() as earlier:
         make = candidate_class(case["source"])
     names = own_kernels(sys.modules["everforge_candidate"]).names
     with counted() as later:
-        model = make()
+        model = make().to(device.torch_device)
         outputs = [leaf.clone() for leaf in leaves(model(first.clone()))]
 
     def call(module: Callable[..., Any], inputs: torch.Tensor) -> Any:
@@ -40,7 +41,7 @@ def report_on(case: dict[str, Any], before: Snapshot) -> dict[str, Any]:
     report = coverage_report(
         Language(case["claim"]),
         lambda: call(model, first),
-        adapter_of(DeviceKind.CPU),
+        device,
         earlier=earlier + later,
         other=lambda: call(model, second),
         anew=lambda: call(make(), first),
@@ -54,11 +55,11 @@ def main() -> None:
     with ExitStack() as stack:
         if sys.argv[1] == "interpreted":
             stack.enter_context(interpret())
-        before = snapshot()
+        device, before = adapter_of(DeviceKind(sys.argv[2])), snapshot()
         for case in json.load(sys.stdin):
             torch.manual_seed(0)
             try:
-                answer = report_on(case, before)
+                answer = report_on(case, device, before)
             except Exception:  # noqa: BLE001 - what a candidate raises is the test's to show
                 answer = {"raised": traceback.format_exc()}
             sys.stdout.write(json.dumps(answer) + "\n")

@@ -24,6 +24,10 @@ FIRST_UID = 61000
 _LAYERS = ("pids", "network", "ipc", "files", "uid", "seccomp")
 # 256 processes that fork were stopped within 0.1 s on two cores.
 _STUBBORN_S = 0.5
+# Looking for what escaped costs 0.1 ms for each process, so the killed ones get some time to end before; one that has
+# torch mapped takes milliseconds to.
+_REAP_S = 0.1
+_REAP_PAUSE_S = 0.002
 
 
 @dataclass(frozen=True)
@@ -182,9 +186,14 @@ def kill_descendants() -> None:
     with contextlib.suppress(ChildProcessError):
         while True:
             _kill_below(os.getpid(), _STUBBORN_S)
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-            os.waitpid(-1, 0)
+            _reap_until(time.monotonic() + _REAP_S)
+
+
+def _reap_until(deadline_s: float) -> None:
+    """Reap what ends until then. Raises ChildProcessError once there is nothing left."""
+    while time.monotonic() < deadline_s:
+        if os.waitpid(-1, os.WNOHANG)[0] == 0:
+            time.sleep(_REAP_PAUSE_S)
 
 
 def _kill_below(root: int, limit_s: float) -> None:

@@ -55,6 +55,7 @@ class Worker:
         self._status_end = status_end
         self._output = output
         self._pid = pid
+        self._process = _open_process(pid)
         self._layers = layers
         self._how: str | None = None
         self.memory_limit_bytes: int | None = None
@@ -163,16 +164,23 @@ class Worker:
         self._status_end = -1
 
     def _is_gone_by(self, deadline_s: float) -> bool:
-        """Whether the pipe that init alone still holds reaches its end in time."""
+        """Whether init is gone in time, and with it all that was below it.
+
+        The pipe that it alone still holds ends a little earlier: a pid namespace is ended after its init's files.
+        """
+        if self._process is not None:
+            return _readable(self._process, deadline_s)
         while _readable(self._status_end, deadline_s):
             if not os.read(self._status_end, 4096):
                 return True
         return False
 
     def release(self) -> None:
-        """Let go of what it printed; nobody asks any more."""
+        """Let go of an ended worker and of what it printed; nobody asks any more."""
         os.close(self._output)
-        self._output = -1
+        if self._process is not None:
+            os.close(self._process)
+        self._output, self._process = -1, None
 
 
 def read_line(descriptor: int, deadline_s: float) -> str | None:
@@ -186,6 +194,14 @@ def read_line(descriptor: int, deadline_s: float) -> str | None:
             return None
         data += byte
     return data.decode(errors="replace").rstrip("\n")
+
+
+def _open_process(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends; None where Linux has none (before 5.3)."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
 
 
 def _readable(descriptor: int, deadline_s: float) -> bool:

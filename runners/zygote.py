@@ -82,6 +82,7 @@ def _init(message: dict[str, Any], cell: jail.Cell | None, connection: int, stat
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             _become_worker(message, cell, connection, output)
         close_all((connection, output))
+        os.write(status, b"started\n")
         while True:
             pid, code = os.waitpid(-1, 0)
             if pid == worker:

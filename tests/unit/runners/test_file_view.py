@@ -83,7 +83,9 @@ def test_files_of_task_and_parent_are_not_there(confidant: Any, secret: Path) ->
 
 def test_checkout_shows_its_packages_and_nothing_beside_them(confidant: Any) -> None:
     confidant.need("files")
-    body = f"import os\nroot = {str(CHECKOUT)!r}\nfound = {{name: os.listdir(root + '/' + name) for name in ('.', 'src')}}"
+    body = (
+        f"import os\nroot = {str(CHECKOUT)!r}\nfound = {{name: os.listdir(root + '/' + name) for name in ('.', 'src')}}"
+    )
     found = confidant.find(body)
     assert set(found["."]) <= {"src", "runners", ".venv"}
     assert found["src"] == ["everforge"]
@@ -91,7 +93,9 @@ def test_checkout_shows_its_packages_and_nothing_beside_them(confidant: Any) -> 
 
 def test_only_the_systems_directories_hold_anything(confidant: Any) -> None:
     confidant.need("files")
-    body = "import os\nfound = {place: os.listdir(place) for place in ('/srv', '/mnt', '/media', '/var', '/run', '/boot')"
+    body = (
+        "import os\nfound = {place: os.listdir(place) for place in ('/srv', '/mnt', '/media', '/var', '/run', '/boot')"
+    )
     found = confidant.find(body + " if os.path.isdir(place)}")
     assert found
     assert {place: names for place, names in found.items() if names and place not in ("/run", "/var")} == {}

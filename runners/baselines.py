@@ -13,7 +13,7 @@ from everforge.model.session import Baseline, EvaluationSettings
 from everforge.model.task import TaskSpec
 from everforge.runners.cases import VariantReference
 from everforge.runners.devices.base import Device
-from everforge.runners.timing import Contender, Course, Turn, TurnFailed, race
+from everforge.runners.timing import Contender, Course, Nonsense, Turn, TurnFailed, race
 from everforge.runners.worker_handle import Worker, WorkerEnded, WorkerTimeout
 
 # Inductor took up to a minute for the largest published tasks on a cold cache.
@@ -136,7 +136,7 @@ def _first_call(slot: str, reference: VariantReference) -> dict[str, Any]:
     """Compiles what is compiled late; nobody compares what it returns."""
     course = Course.of(reference)
     message = {"op": "call", "slot": slot, "set": course.sets[0], "expected": None}
-    return message | {"changed": course.changed, "any_layout": True, "bytes": []}
+    return message | {"changed": course.changed, "any_layout": True, "bytes": [], "salt": 0}
 
 
 class BaselineContender(Contender):
@@ -146,7 +146,7 @@ class BaselineContender(Contender):
         """As of any contender. Raises DeviceFault instead of blaming the candidate."""
         try:
             return super().turn(iterations, deadline_s, flush=flush)
-        except (TurnFailed, WorkerEnded, WorkerTimeout) as error:
+        except (Nonsense, TurnFailed, WorkerEnded, WorkerTimeout) as error:
             raise DeviceFault(f"baseline {self.slot} failed while it was timed: {error}") from error
 
 

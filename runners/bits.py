@@ -32,6 +32,11 @@ def changed_leaves(before: Tree, after: Tree) -> tuple[int, ...]:
     return tuple(index for index, (left, right) in enumerate(pairs) if not same_bits(left, right))
 
 
+def input_sums(inputs: Tree, salt: int) -> list[int]:
+    """A checksum of each tensor, in order, of its elements in row-major order."""
+    return [int(checksum([leaf], salt).item()) for leaf in leaves(inputs)]
+
+
 def checksum(tensors: Sequence[torch.Tensor], salt: int) -> torch.Tensor:
     """A salted sum over the mixed bits of all tensors, as one int64 on their device; nothing waits for it.
 

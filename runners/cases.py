@@ -16,6 +16,7 @@ import torch
 from everforge.errors import TaskError
 from everforge.model.session import EvaluationSettings
 from everforge.model.task import Variant
+from everforge.runners.bits import input_sums
 from everforge.runners.compare import Error, Finding, Tolerance, Truth, compare, error_of, tolerance_of
 from everforge.runners.input_forms import hostile_forms
 from everforge.runners.mixing import Mix, draw_mask, draw_mixes, mixed_inputs, places_to_mix, room_for
@@ -28,6 +29,9 @@ _PERTURBATION = 0.1
 # Draws that timed inputs are mixed from; two where one alone is large.
 _TIMED_SETS = 3
 _LARGE_SET_BYTES = 2 << 30
+# Inputs up to this size come back after every call, for the parent to see that they were left alone; of larger ones
+# a checksum does.
+_RETURNED_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -151,15 +155,18 @@ class _CaseMaker:
         builder = self._builder
         truths, errors = self.truths(model, inputs)
         outputs = builder.run(model, inputs)
+        shared, salt = builder.shared(inputs), secrets.randbits(32)
         expected, output_bytes = builder.description(map_tree(outputs, torch.clone if form is None else contiguous))
         case = Case(
             name=name,
             form=form,
-            inputs=builder.shared(inputs),
+            inputs=shared,
             truths=truths,
             eager_errors=errors,
             tolerances=[],
             expected=expected,
+            input_sums=input_sums(inputs, salt) if shared.size > _RETURNED_BYTES else [],
+            salt=salt,
             spreads=["dense" if form else spread_of(leaf) for leaf in leaves(outputs[0])],
             output_bytes=output_bytes,
         )

@@ -21,6 +21,10 @@ _COLD_RATIO = 0.6
 # Differences below this share of the baseline's time, or this many microseconds, win nothing worth a lie.
 _NOTICED_SHARE = 0.25
 _NOTICED_US = 5.0
+# Ceilings are measured with an error; a time may lie so much below a floor, as a share of it.
+FLOOR_MARGIN = 0.9
+# Below the floor, this much between the clocks is enough.
+_FLOOR_RATIO = 1.25
 # A difference of clocks can exceed the time itself where a turn's own cost varies: no less than this share is left.
 _LEAST_SHARE = 0.05
 _SEED = 0
@@ -44,8 +48,12 @@ def seen_rounds(rounds: Rounds) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return own, tuple(statistics.fmean(rival.times_us) for _, rival in rounds)
 
 
-def contradiction(race: Rounds, audited: Rounds) -> str | None:
-    """The sentence that convicts a candidate whose own times cannot be; None if they can."""
+def contradiction(race: Rounds, audited: Rounds, floor_us: float | None) -> str | None:
+    """The sentence that convicts a candidate whose own times cannot be; None if they can.
+
+    `floor_us`: time that no kernel can beat which does the task's work (`roofline.py`). A time told below it is
+    believed only if the parent saw it, too: then it is a shortcut nobody knew of.
+    """
     rival_us = statistics.median(statistics.fmean(rival.times_us) for _, rival in race)
     noticed_us = _NOTICED_SHARE * rival_us + _NOTICED_US
     for rounds in (audited, race):
@@ -57,6 +65,9 @@ def contradiction(race: Rounds, audited: Rounds) -> str | None:
     warm = _median_of([seen_us(turn, rival) for turn, rival in audited])
     if cold_us < _COLD_RATIO * warm.low and warm.low - cold_us > noticed_us:
         return f"{_sentence(cold_us, warm)} with a warm cache"
+    seen = _median_of([seen_us(turn, rival) for turn, rival in race])
+    if floor_us is not None and cold_us < FLOOR_MARGIN * floor_us < seen.low and seen.low > _FLOOR_RATIO * cold_us:
+        return f"{_sentence(cold_us, seen)}; the work takes {floor_us:.3g} µs at least"
     return None
 
 

@@ -65,6 +65,9 @@ class Case:
     tolerances: list[Tolerance]
     expected: Description
     spreads: list[str]
+    # Checksums of inputs that are too large to come back after each call, and their salt.
+    input_sums: list[int]
+    salt: int
     output_bytes: int
 
 

@@ -3,6 +3,7 @@
 The trusted side of a runner. Called by `server.py`.
 """
 
+import random
 import secrets
 import time
 from collections.abc import Callable
@@ -20,9 +21,11 @@ from everforge.model.verdict import Fault, Verdict
 from everforge.runners.baselines import BaselineRunner
 from everforge.runners.cases import VariantReference, build_reference
 from everforge.runners.checks import compile_in_jail, fault_line, fault_text
+from everforge.runners.coverage import judge_coverage
 from everforge.runners.degenerate import refuse_degenerate
 from everforge.runners.devices.base import Device
 from everforge.runners.forms import Form
+from everforge.runners.held_out import derived_variants
 from everforge.runners.jail import Limits
 from everforge.runners.nursery import Nursery
 from everforge.runners.reference import ReferenceBuilder
@@ -63,6 +66,7 @@ class Session:
         self._stack = ExitStack()
         self._references: dict[str, VariantReference] = {}
         self._facts: dict[str, VariantFacts] = {}
+        self._derived: tuple[Variant, ...] = ()
         self._baselines: BaselineRunner | None = None
         self._evaluations: dict[str, Evaluation] = {}
 
@@ -83,6 +87,9 @@ class Session:
             works[variant.name] = work_of(builder, self._peaks, self._device.cache_bytes())
             notes += works[variant.name].notes
         self._check_held_out(news)
+        derived = derived_variants(self._task, self._device, random.Random(secrets.randbits(64)))
+        self._derived = derived.variants
+        notes += [] if derived.note is None else [derived.note]
         worker = self._stack.enter_context(self._nursery.worker(None))
         self._baselines = BaselineRunner(worker, self._task, self._device, self._settings)
         for name, reference in self._references.items():
@@ -137,7 +144,8 @@ class Session:
         record = TrialRecord(self._environment, self._task.digest, request.candidate.digest)
         finding = self._rules(request.candidate.source)
         if finding is not None:
-            return record.evaluation(finding.verdict, finding.reason)
+            lines = tuple(f"line {broken.line}: {broken.reason}" for broken in finding.violations)
+            return record.evaluation(finding.verdict, finding.reason, evidence=lines)
         try:
             self._compile_ahead(request.candidate, record, news)
             with self._nursery.worker(self._limits()) as worker:
@@ -173,6 +181,7 @@ class Session:
     def _examine(self, trial: CandidateTrial, request: RunTrial, record: TrialRecord, news: News) -> Evaluation:
         news("compile", "")
         trial.load()
+        trial.check_integrity()
         checked = []
         for reference in self._wanted(request, news):
             hidden = reference.variant.held_out
@@ -185,18 +194,20 @@ class Session:
                 if hidden:  # what it printed could give the shape away
                     raise Judged(judged.verdict, "failed on a shape it was not shown") from judged
                 raise
+        trial.check_integrity()
         if not request.timed:
             return record.untimed(checked)
         return self._timed(trial, checked, record, request, news)
 
     def _wanted(self, request: RunTrial, news: News) -> list[VariantReference]:
         """References to check: the session's own, or for a fresh trial new ones, held-out variants included."""
-        wanted = [v for v in self._task.variants if request.variants is None or v.name in request.variants]
         if not request.fresh:
-            return [self._references[variant.name] for variant in wanted if not variant.held_out]
+            return [self._references[variant.name] for variant in self._shown() if _is_wanted(variant, request)]
         news("reference", "fresh seeds")
         return [
-            build_reference(ReferenceBuilder(self._task, variant, self._device), self._settings) for variant in wanted
+            build_reference(ReferenceBuilder(self._task, variant, self._device), self._settings)
+            for variant in (*self._task.variants, *self._derived)
+            if _is_wanted(variant, request)
         ]
 
     def _timed(
@@ -204,12 +215,15 @@ class Session:
     ) -> Evaluation:
         if self._baselines is None:
             raise HarnessFault("the session was closed")
+        before = self._device.reading()
         timed = []
         for item in (item for item in checked if not item.reference.variant.held_out):
             facts = self._facts[item.reference.variant.name]
             news("time", facts.name)
-            # Fresh references share their draws for timing with the session's: the baselines have them already.
+            # The baselines have the session's parameters and draws for timing: a fresh trial takes them up, too.
             raced = replace(item, reference=self._references[facts.name])
+            if request.fresh:
+                trial.build(raced.reference)
             try:
                 timed.append(TimedTrial(trial, raced, facts, self._baselines).run())
             except IncorrectOutput as error:
@@ -217,7 +231,13 @@ class Session:
         news("time", "replayed")
         timed = [item.replayed(trial.deadline_s) for item in timed]
         hidden = [item for item in checked if item.reference.variant.held_out]
-        return record.timed(timed, hidden, algebraic=bool(request.candidate.rewrites))
+        readings = (before, self._device.reading())
+        reports = [] if request.candidate.language is Language.PYTORCH else [item.coverage(trial) for item in timed]
+        evidence, share = judge_coverage(request.candidate.language, reports)
+        if evidence is not None:
+            raise Judged.tampered([evidence])
+        algebraic = bool(request.candidate.rewrites)
+        return record.timed(timed, hidden, algebraic=algebraic, own_share=share, readings=readings)
 
     def _memory_bytes(self) -> int:
         largest = max((case.inputs.size for ref in self._references.values() for case in ref.cases), default=0)
@@ -233,6 +253,10 @@ class Session:
             file_bytes=self._settings.file_bytes,
             processes=self._settings.processes,
         )
+
+
+def _is_wanted(variant: Variant, request: RunTrial) -> bool:
+    return request.variants is None or variant.name in request.variants
 
 
 def session_id_of(request: OpenSession) -> str:

@@ -135,7 +135,7 @@ class Contender:
             began_s = time.perf_counter()
             answer = self._asked(message, (), deadline_s)
             wall_us = (time.perf_counter() - began_s) * 1e6
-        turn = _checked_turn(answer, mixes, wall_us, salt)
+        turn = _checked_turn(answer, mixes, wall_us, salt, self.strict)
         if self.witness is not None:
             self.witness(turn)
         return turn
@@ -163,10 +163,12 @@ class Contender:
         return statistics.median(self.rounds_us)
 
 
-def _checked_turn(answer: dict[str, Any], mixes: tuple[Mix, ...], wall_us: float, salt: int) -> Turn:
+def _checked_turn(answer: dict[str, Any], mixes: tuple[Mix, ...], wall_us: float, salt: int, strict: bool) -> Turn:
     times_us, checksums = _listed(answer, "times_us", float), _listed(answer, "checksums", int)
     if len(times_us) != len(mixes) or min(times_us) <= 0 or len(checksums) not in (0, len(mixes)):
-        raise TurnFailed({"line": "reported times that cannot be", "traceback": ""})
+        raise Nonsense("its process told times that cannot be")
+    if strict and answer.get("odd_form") is not False:
+        raise Nonsense("a timed call returned something of another form than an untimed one")
     return Turn(tuple(times_us), wall_us, mixes, tuple(checksums), salt)
 
 
@@ -194,6 +196,10 @@ class TurnFailed(Exception):
     def __init__(self, failure: dict[str, str]) -> None:
         super().__init__(failure["line"])
         self.failure = failure
+
+
+class Nonsense(Exception):
+    """A contender told what no honest process tells; the message is the evidence."""
 
 
 def race(contenders: Sequence[Contender], settings: EvaluationSettings, deadline_s: float) -> None:

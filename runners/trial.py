@@ -29,8 +29,9 @@ from everforge.runners.worker_handle import Worker, WorkerEnded, WorkerOutOfMemo
 _BUILDING = ("load", "interpret", "build")
 # Outputs start as NaN bytes, so that an element nobody wrote cannot pass.
 _POISON = 0xFF
-# Inputs up to this size come back after every call, for the parent to see that they were left alone.
-_RETURNED_BYTES = 64 << 20
+# More than anybody reads; a hostile process could fill megabytes.
+_MOST_EVIDENCE = 20
+_EVIDENCE_CHARACTERS = 300
 # Tensors start on cache lines: a packed copy of up to 64 inputs may be so much longer than what was sent.
 _INPUT_ROOM = 64 * 64
 _META = torch.device("meta")
@@ -139,9 +140,35 @@ class CandidateTrial:
         with self.watch.stage("compile"):
             self.ask({"op": operation, "device": self.device.kind, "tf32": tf32, "source": self._candidate.source})
 
-    def check(self, reference: VariantReference) -> Checked:
-        """Build the candidate for a variant and compare it on every case. Raises Judged or IncorrectOutput."""
-        build = {
+    def check_integrity(self) -> None:
+        """Raise Judged if the candidate replaced something of the harness, of PyTorch or of the interpreter.
+
+        It could have replaced this check, too; what it gains by that is up to the checks outside its process.
+        """
+        replaced = self.ask({"op": "integrity"}).get("replaced")
+        if not isinstance(replaced, list) or not all(isinstance(line, str) for line in replaced):
+            raise Judged.tampered(["its process could not say what it replaced of the harness"])
+        if replaced:
+            raise Judged.tampered([line[:_EVIDENCE_CHARACTERS] for line in replaced[:_MOST_EVIDENCE]])
+
+    def coverage(self, reference: VariantReference, first: str, second: str) -> Any:
+        """The worker's report on the candidate's own kernels; the module is of no use afterwards."""
+        message = self._built(reference) | {
+            "op": "coverage",
+            "set": first,
+            "other": second,
+            "language": self._candidate.language,
+        }
+        descriptors = (reference.init.block.descriptor, reference.state.block.descriptor)
+        return self.ask(message, descriptors).get("report")
+
+    def build(self, reference: VariantReference) -> None:
+        """Construct the candidate's module for a variant, with the reference's parameters. Raises Judged."""
+        with self.watch.stage("compile"):
+            self.ask(self._built(reference), (reference.init.block.descriptor, reference.state.block.descriptor))
+
+    def _built(self, reference: VariantReference) -> dict[str, Any]:
+        return {
             "op": "build",
             "slot": reference.variant.name,
             "init": reference.init.description,
@@ -150,8 +177,10 @@ class CandidateTrial:
             "trainable": self._task.trainable,
             "baseline": None,
         }
-        with self.watch.stage("compile"):
-            self.ask(build, (reference.init.block.descriptor, reference.state.block.descriptor))
+
+    def check(self, reference: VariantReference) -> Checked:
+        """Build the candidate for a variant and compare it on every case. Raises Judged or IncorrectOutput."""
+        self.build(reference)
         findings = [self._compare(reference, case) for case in reference.cases]
         self._check_reload(reference)
         return Checked(
@@ -175,14 +204,14 @@ class CandidateTrial:
         block = Block(case.output_bytes)
         memory = map_block(block.descriptor, shared=True)
         memory.fill_(_POISON)
-        returned_inputs = Block(case.inputs.size + _INPUT_ROOM) if case.inputs.size <= _RETURNED_BYTES else None
+        returned_inputs = None if case.input_sums else Block(case.inputs.size + _INPUT_ROOM)
         answer = self._call(reference, input_set, case, block, returned_inputs)
         outputs, expected = answer.get("description"), case.expected
         if outputs != expected:
             return Finding(None, None, form_difference(_outputs_of(outputs), _outputs_of(expected)))
         if answer.get("spreads") != case.spreads:
             return Finding(None, None, "output has another memory layout than the reference's")
-        if returned_inputs is not None and self._changed_wrongly(reference, case, returned_inputs):
+        if self._changed_wrongly(reference, case, returned_inputs, answer.get("input_sums")):
             return Finding(None, None, "changes its inputs, the reference does not")
         tensors = leaves(read(expected, memory))
         return compare(
@@ -191,11 +220,14 @@ class CandidateTrial:
             case.tolerances,
         )
 
-    def _changed_wrongly(self, reference: VariantReference, case: Case, returned: Block) -> bool:
+    def _changed_wrongly(self, reference: VariantReference, case: Case, returned: Block | None, sums: object) -> bool:
         """Whether an input the reference leaves alone came back with other bits; those it changes are outputs."""
-        given = map_tree(
-            read(case.inputs.description, map_block(case.inputs.block.descriptor, shared=False)), contiguous
-        )
+        if returned is None:
+            pairs = enumerate(zip(case.input_sums, sums if isinstance(sums, list) else [], strict=False))
+            same = {index for index, (sent, after) in pairs if sent == after}
+            return not set(range(len(case.input_sums))) - same <= set(reference.changed)
+        sent = read(case.inputs.description, map_block(case.inputs.block.descriptor, shared=False))
+        given = map_tree(sent, contiguous)
         after = read(describe(given)[0], map_block(returned.descriptor, shared=True))
         return not set(changed_leaves(given, after)) <= set(reference.changed)
 
@@ -211,6 +243,7 @@ class CandidateTrial:
             "expected": case.expected,
             "changed": reference.changed,
             "any_layout": case.form is not None,
+            "salt": case.salt,
             "bytes": [leaf.numel() * leaf.element_size() for leaf in leaves(blank(case.expected, _META))],
         }
         descriptors = (block.descriptor,) if returned is None else (block.descriptor, returned.descriptor)

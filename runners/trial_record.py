@@ -4,19 +4,19 @@ import time
 from collections.abc import Sequence
 
 from everforge.model.device import Environment
-from everforge.model.evaluation import Evaluation, VariantResult
+from everforge.model.evaluation import DeviceReading, Evaluation, VariantResult
 from everforge.model.interval import Interval
 from everforge.model.verdict import Fault, Verdict
-from everforge.runners.clock_check import seen_rounds
-from everforge.runners.roofline import sol_fraction
+from everforge.runners.clock_check import Rounds, seen_rounds
+from everforge.runners.roofline import FloorFinding, sol_fraction
 from everforge.runners.timing import Pairing, ratio_of, speedup_of
 from everforge.runners.trial import Checked, IncorrectOutput, Stopwatch
 from everforge.runners.trial_timing import TimedVariant
 
 # Resampling has a fixed seed, so that one set of samples always gives one interval.
 _SEED = 0
-# Below the floor by more than its own error of measurement, a kernel has not done the task's work as stated.
-_FLOOR_MARGIN = 0.9
+# A candidate that leaves work behind on a GPU slows what runs after it; a processor's is stopped.
+_SLOWED = 1.25
 
 
 def row_of(item: Checked) -> VariantResult:
@@ -37,9 +37,9 @@ def pairing(timed: TimedVariant, baseline: str) -> Pairing:
     return Pairing(weight, tuple(timed.own.rounds_us), tuple(timed.others[baseline].rounds_us))
 
 
-def pairing_by_wall(timed: TimedVariant) -> Pairing:
-    """As `pairing` with the fastest baseline, the candidate's times by the parent's own clock."""
-    return Pairing(timed.checked.reference.variant.weight, *seen_rounds(timed.raced))
+def by_wall_of(timed: TimedVariant, rounds: Rounds) -> Pairing:
+    """Rounds of candidate and fastest baseline, the candidate's times by the parent's own clock."""
+    return Pairing(timed.checked.reference.variant.weight, *seen_rounds(rounds))
 
 
 def timed_row(timed: TimedVariant) -> VariantResult:
@@ -51,7 +51,7 @@ def timed_row(timed: TimedVariant) -> VariantResult:
             "baselines_us": timed.facts.baselines_us() | raced,
             "speedup": speedup_of([pairing(timed, timed.facts.fastest)], _SEED),
             "samples": len(timed.own.turns),
-            "speedup_by_wall": speedup_of([pairing_by_wall(timed)], _SEED),
+            "speedup_by_wall": speedup_of([by_wall_of(timed, timed.raced)], _SEED),
             "replay_us": timed.replay_us,
             "baseline_replay_us": timed.baseline_replay_us,
             "rechecked": timed.rechecked,
@@ -81,6 +81,8 @@ class TrialRecord:
         sol: float | None = None,
         algebraic: bool = False,
         evidence: tuple[str, ...] = (),
+        own_share: float | None = None,
+        readings: tuple[DeviceReading, ...] = (),
     ) -> Evaluation:
         """The evaluation, with the time spent until now."""
         stages = self.watch.stages()
@@ -93,6 +95,8 @@ class TrialRecord:
             sol_fraction=sol,
             algebraic=algebraic,
             evidence=evidence,
+            own_share=own_share,
+            readings=readings,
             variants=rows,
             environment=self._environment,
             task_digest=self._task_digest,
@@ -116,23 +120,52 @@ class TrialRecord:
         rows = tuple(row_of(item) for item in checked)
         return self.evaluation(Verdict.INCONCLUSIVE, "correct; not timed", rows=rows)
 
-    def timed(self, timed: Sequence[TimedVariant], hidden: Sequence[Checked], algebraic: bool) -> Evaluation:
-        """Correct and timed: the interval decides."""
+    def timed(
+        self,
+        timed: Sequence[TimedVariant],
+        hidden: Sequence[Checked],
+        *,
+        algebraic: bool,
+        own_share: float | None,
+        readings: tuple[DeviceReading, ...],
+    ) -> Evaluation:
+        """Correct and timed: the interval decides, if the parent's own clock confirms it."""
         told = speedup_of([pairing(variant, variant.facts.fastest) for variant in timed], _SEED)
-        speedup, doubt = believed(told, speedup_of([pairing_by_wall(variant) for variant in timed], _SEED))
+        by_wall = speedup_of([by_wall_of(variant, variant.raced) for variant in timed], _SEED)
+        warm = speedup_of([by_wall_of(variant, variant.audited) for variant in timed], _SEED)
+        speedup, doubt = believed(told, by_wall)
+        verdict, reason = _judge_speed(speedup)
+        if verdict is Verdict.FASTER and (doubt := _unconfirmed(timed, by_wall, warm) or doubt):
+            verdict = Verdict.INCONCLUSIVE
+        beaten = [item for item in timed if item.floor in (FloorFinding.SHORTCUT, FloorFinding.IMPOSSIBLE)]
         fp32 = ratio_of([pairing(variant, variant.facts.fastest_fp32) for variant in timed])
         sol = sol_fraction([v.facts.floor_us for v in timed], [v.own.median_us for v in timed])
-        verdict, reason = _judge_speed(speedup)
-        reason = reason if doubt is None else f"{reason}; {doubt}"
         return self.evaluation(
             verdict,
-            reason,
+            reason if doubt is None else f"{reason}; {doubt}",
             rows=(*(timed_row(variant) for variant in timed), *(row_of(item) for item in hidden)),
             speedup=speedup,
             speedup_fp32=fp32,
-            sol=sol,
-            algebraic=algebraic or (sol is not None and sol * _FLOOR_MARGIN > 1),
+            # Less work than the task states is no record on the task's own scale.
+            sol=None if beaten else sol,
+            algebraic=algebraic or bool(beaten),
+            own_share=own_share,
+            readings=readings,
         )
+
+
+def _unconfirmed(timed: Sequence[TimedVariant], by_wall: Interval, warm: Interval) -> str | None:
+    """Why a speedup is not established by what the parent saw itself; None if it is."""
+    slowed = [item for item in timed if item.slowdown > _SLOWED and not item.own.host_memory]
+    if slowed:
+        times = max(item.slowdown for item in slowed)
+        return f"but the baseline ran {times:.2f} times slower beside this candidate than alone"
+    if by_wall.low > 1 or warm.low > 1:
+        return None
+    return (
+        f"but the harness's own clock saw {by_wall.low:.3g} to {by_wall.high:.3g}, with a warm cache "
+        f"{warm.low:.3g} to {warm.high:.3g}"
+    )
 
 
 def believed(told: Interval, by_wall: Interval) -> tuple[Interval, str | None]:

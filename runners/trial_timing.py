@@ -9,17 +9,19 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from everforge.errors import DeviceFault
 from everforge.model.session import VariantFacts
 from everforge.model.verdict import Verdict
 from everforge.runners.baselines import BaselineRunner
-from everforge.runners.clock_check import Rounds, contradiction
+from everforge.runners.clock_check import FLOOR_MARGIN, Rounds, contradiction
 from everforge.runners.compare import Finding
 from everforge.runners.mixing import Mix
 from everforge.runners.reference import Case
+from everforge.runners.roofline import FloorFinding, judge_floor
 from everforge.runners.tensors import Block
-from everforge.runners.timing import Contender, Course, TurnFailed, audit, race
+from everforge.runners.timing import Contender, Course, Nonsense, TurnFailed, audit, race
 from everforge.runners.trial import CandidateTrial, Checked, IncorrectOutput, Judged
 from everforge.runners.witness import Broken, Witness
 from everforge.runners.worker_handle import WorkerEnded, WorkerTampered, WorkerTimeout
@@ -51,6 +53,23 @@ class TimedVariant:
         rival = self.others[self.facts.fastest]
         own_us, rival_us = (_replay_us(contender, deadline_s) for contender in (self.own, rival))
         return replace(self, replay_us=own_us, baseline_replay_us=rival_us)
+
+    @property
+    def floor(self) -> FloorFinding:
+        """Where the candidate's time lies against what the task's work takes."""
+        facts = self.facts
+        return judge_floor(self.own.median_us, facts.suspicion_floor_us, facts.shortcut_floor_us, FLOOR_MARGIN)
+
+    @property
+    def slowdown(self) -> float:
+        """Time of the fastest baseline beside this candidate over its time alone."""
+        alone_us = self.facts.baselines_us()[self.facts.fastest]
+        return self.others[self.facts.fastest].median_us / alone_us
+
+    def coverage(self, trial: CandidateTrial) -> Any:
+        """The worker's report on the candidate's own kernels; the last thing asked of a variant."""
+        course = self.own.course
+        return trial.coverage(self.checked.reference, course.sets[0], course.sets[1])
 
     @property
     def raced(self) -> Rounds:
@@ -90,9 +109,11 @@ class TimedTrial:
         with trial.watch.stage("verify"):
             rechecked = self._recheck()
         raced = list(zip(self._own.turns, rival.turns, strict=True))
-        if (evidence := contradiction(raced, audited)) is not None:
+        floor_us = self._facts.suspicion_floor_us
+        if (evidence := contradiction(raced, audited, floor_us)) is not None:
             raise Judged.tampered([f"variant {self._facts.name}: {evidence}"])
-        trial.ask({"op": "drop", "sets": [*self._course.sets[1:], self._course.mask], "slots": []})
+        trial.check_integrity()
+        trial.ask({"op": "drop", "sets": [*self._course.sets[2:], self._course.mask], "slots": []})
         return TimedVariant(self._checked, self._facts, self._own, self._others, audited, rechecked)
 
     @contextmanager
@@ -110,7 +131,7 @@ class TimedTrial:
             raise Judged(Verdict.CRASH, told, worker.output_tail() or None) from error
         except WorkerTampered as error:
             raise Judged.tampered([error.evidence]) from error
-        except Broken as error:
+        except (Broken, Nonsense) as error:
             raise Judged.tampered([str(error)]) from error
 
     def _recheck(self) -> int:

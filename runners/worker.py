@@ -6,6 +6,7 @@ outputs are compared by the parent, and times are bounded by the parent's clock.
 
 import os
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
@@ -13,11 +14,15 @@ from typing import Any
 
 import torch
 
+from everforge.model.candidate import Language
 from everforge.model.device import DeviceKind
 from everforge.model.precision import Precision
 from everforge.model.task import Mode
+from everforge.runners.bits import input_sums
 from everforge.runners.channel import Channel, ChannelClosed, close_all
+from everforge.runners.coverage import counted, coverage_report
 from everforge.runners.devices import adapter_of
+from everforge.runners.integrity import Snapshot, changed, snapshot
 from everforge.runners.layouts import same_layout_copy
 from everforge.runners.models import (
     Baseline,
@@ -39,7 +44,7 @@ _BUILD_FAILURES = {
 }
 _OPERATIONS = (
     *("load", "interpret", "compile_ahead", "peaks", "build", "reload", "put", "drop"),
-    *("call", "keep", "time", "kept_output", "replay"),
+    *("call", "keep", "time", "kept_output", "replay", "integrity", "coverage"),
 )
 # The end of a traceback holds the error; 6 kB hold a compiler's first errors too.
 _TRACEBACK_CHARACTERS = 6000
@@ -58,14 +63,21 @@ class WorkerState:
         self.flush: Callable[[], object] | None = None
         self.kept = KeptOutputs(None)
         self.stack = ExitStack()
+        self.untouched: Snapshot | None = None
+        self.launches: dict[str, Counter[str]] = {}
 
     def load(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
         """Take the device and import a candidate's source."""
         self.device = adapter_of(DeviceKind(message["device"]))
         torch.backends.cudnn.allow_tf32 = bool(message["tf32"])
         if message["source"] is not None:
+            self.untouched = snapshot()
             self.make["candidate"] = candidate_class(message["source"])
         return {}
+
+    def integrity(self, _: dict[str, Any], __: tuple[int, ...]) -> dict[str, Any]:
+        """What of the harness, of PyTorch or of the interpreter the candidate has replaced."""
+        return {"replaced": [] if self.untouched is None else changed(self.untouched)}
 
     def interpret(self, message: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
         """As `load`, with the candidate's Triton kernels interpreted from here on."""
@@ -94,15 +106,21 @@ class WorkerState:
     def build(self, message: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
         """Construct a module in a slot, load its parameters, and wrap it if it is a baseline."""
         slot, baseline = message["slot"], message["baseline"]
-        init = to_device(read(message["init"], map_block(descriptors[0], shared=False)), torch.device("cpu"))
-        state = read(message["state"], map_block(descriptors[1], shared=False))
-        make = self.make["candidate"] if baseline is None else task_class(**baseline["task"])
-        model = build_module(make, init, state, self.device.torch_device, Mode(message["mode"]), message["trainable"])
+        if baseline is not None:
+            model = self._module(message, descriptors, task_class(**baseline["task"]))
+        else:
+            with counted() as self.launches[slot]:
+                model = self._module(message, descriptors, self.make["candidate"])
         self.contexts[slot] = nullcontext
         self.models[slot] = self.callables[slot] = model
         if baseline is not None:
             self._wrap(slot, model, baseline)
         return {}
+
+    def _module(self, message: dict[str, Any], descriptors: tuple[int, ...], make: Callable[..., Any]) -> Any:
+        init = to_device(read(message["init"], map_block(descriptors[0], shared=False)), torch.device("cpu"))
+        state = read(message["state"], map_block(descriptors[1], shared=False))
+        return build_module(make, init, state, self.device.torch_device, Mode(message["mode"]), message["trainable"])
 
     def _wrap(self, slot: str, model: torch.nn.Module, baseline: dict[str, Any]) -> None:
         precision = Precision(baseline["precision"])
@@ -140,14 +158,17 @@ class WorkerState:
         inputs = map_tree(given, same_layout_copy)
         if message["bytes"]:
             poison_device_memory(message["bytes"], self.device.torch_device)
-        with poisoned_host_memory(), torch.no_grad(), self.contexts[slot]():
+        with poisoned_host_memory(), torch.no_grad(), self.contexts[slot](), counted() as launches:
             outputs = self.callables[slot](*inputs)
+        self.launches.setdefault(slot, Counter()).update(launches)
         result = settled(outputs, inputs, message["changed"])
         self.device.synchronize()
         answer = hand_over(result, message["expected"], message["any_layout"], descriptors[:1])
         if descriptors[1:]:
             plain = map_tree(inputs, torch.Tensor.contiguous)
             write(plain, describe(plain)[0], map_block(descriptors[1], shared=True))
+        elif message["expected"] is not None:
+            answer["input_sums"] = input_sums(inputs, message["salt"])
         return answer
 
     def keep(self, _: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
@@ -171,7 +192,7 @@ class WorkerState:
         with torch.no_grad(), self.contexts[slot]():
             times_us = self.device.time_us([turn.call] * len(turn.mixes), turn.prepare)
             turn.settle()
-        return {"times_us": times_us, "checksums": self.kept.commit()}
+        return {"times_us": times_us, "checksums": self.kept.commit(), "odd_form": self.kept.odd_form}
 
     def replay(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
         """Time calls replayed as a device graph, on inputs that stay where they are."""
@@ -181,6 +202,28 @@ class WorkerState:
         with torch.no_grad(), self.contexts[slot]():
             call = partial(self.callables[slot], *inputs)
             return {"times_us": self.device.replay_us(call, self.flush, message["iterations"])}
+
+    def coverage(self, message: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
+        """What the candidate's own kernels have to do with its output; the module is of no use afterwards."""
+        slot, device = message["slot"], self.device
+
+        def run(model: Callable[..., Any], name: str) -> Any:
+            with torch.no_grad():
+                return model(*map_tree(self.sets[name], same_layout_copy))
+
+        def anew() -> Any:
+            return run(self._module(message, descriptors, self.make["candidate"]), message["set"])
+
+        model = self.callables[slot]
+        report = coverage_report(
+            Language(message["language"]),
+            partial(run, model, message["set"]),
+            device,
+            earlier=self.launches.get(slot, Counter()),
+            other=partial(run, model, message["other"]),
+            anew=anew,
+        )
+        return {"report": report}
 
     def kept_output(self, message: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
         """What one call of the last turn returned, from the device's own memory."""

@@ -196,13 +196,54 @@ def test_wrong_result_on_a_held_out_variant_does_not_tell_its_shape(bench: Bench
     assert "secret" not in evaluation.model_dump_json(exclude={"task_digest", "candidate_digest"})
 
 
-def test_fresh_trial_reports_the_held_out_variant_as_checked(bench: Bench) -> None:
+def test_fresh_trial_checks_declared_and_derived_held_out_variants(bench: Bench) -> None:
     evaluation = bench.judge(HONEST, fresh=True)
-    assert [(row.name, row.held_out, row.correct) for row in evaluation.variants] == [
-        ("main", False, True),
-        ("odd", False, True),
-        ("secret", True, True),
-    ]
+    assert all(row.correct for row in evaluation.variants)
+    shown = [row.name for row in evaluation.variants if not row.held_out]
+    hidden = [row.name for row in evaluation.variants if row.held_out]
+    assert shown == ["main", "odd"]
+    assert hidden[0] == "secret"
+    assert len(hidden) > 1
+
+
+def test_kernel_for_the_shown_shapes_alone_fails_on_a_shape_the_runner_derived(bench: Bench) -> None:
+    shown_only = "        if x.shape not in [(8, 32), (3, 17), (5, 32)]: return torch.zeros_like(x)\n" + HONEST
+    assert bench.judge(shown_only).verdict.is_correct
+    evaluation = bench.judge(shown_only, fresh=True)
+    assert evaluation.verdict is Verdict.INCORRECT
+    assert evaluation.reason == "correct on the shapes it was shown, wrong on one it was not"
+
+
+TIMED_ATTACKS = {
+    "skips every second call": """
+        self.calls = getattr(self, "calls", 0) + 1
+        if self.calls > 14 and self.calls % 2: return self.last
+        self.last = torch.softmax(self.linear(x), dim=1)
+        return self.last""",
+    "returns zeros once it is timed": """
+        self.calls = getattr(self, "calls", 0) + 1
+        if self.calls > 14: return torch.zeros_like(x)
+        return torch.softmax(self.linear(x), dim=1)""",
+    "remembers outputs by address": """
+        self.memory = getattr(self, "memory", {})
+        if x.data_ptr() not in self.memory or len(self.memory) < 8:
+            self.memory[x.data_ptr()] = torch.softmax(self.linear(x), dim=1)
+        return self.memory[x.data_ptr()]""",
+}
+
+
+@pytest.mark.parametrize("body", TIMED_ATTACKS.values(), ids=TIMED_ATTACKS)
+def test_kernel_that_is_right_until_it_is_timed_is_found_out(bench: Bench, body: str) -> None:
+    assert not bench.judge(body, timed=True).verdict.is_correct
+
+
+def test_times_come_with_the_parents_own_view_of_them(bench: Bench) -> None:
+    evaluation = bench.judge(HONEST, timed=True)
+    assert evaluation.verdict.is_correct
+    for row in evaluation.variants:
+        assert row.speedup_by_wall is not None
+        assert (row.rechecked or 0) > 1
+    assert len(evaluation.readings) == 2
 
 
 FORWARD = "return torch.softmax(self.linear(x), dim=1)"

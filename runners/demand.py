@@ -93,11 +93,18 @@ def _asked_of(need: Need) -> Shares:
     rule = _convolved if is_convolution(node) else _SPECIAL.get(name)
     if rule is None:
         rule = next((rule for family, rule in _FAMILIES if name in family), None)
-    return {} if rule is None else rule(need)
+    # What is prepared at load is read as it is by then; of its leaves only those it keeps the elements of are claimed.
+    prepared = node.id in need.flow.static and rule not in (_pointwise, _same)
+    return {} if rule is None or prepared else rule(need)
 
 
 def _same(need: Need) -> Shares:
     return {need.operands[0]: need.share}
+
+
+def _sliced(need: Need) -> Shares:
+    """Each element of the result needs its own slice, so a share of them needs that share."""
+    return _same(need)
 
 
 def _all(need: Need) -> Shares:
@@ -207,7 +214,8 @@ _SPECIAL: dict[str, Rule] = {
 }
 _FAMILIES: tuple[tuple[frozenset[str], Rule], ...] = (
     (POINTWISE, _pointwise),
-    (VIEWS | REDUCTIONS | SPLITS, _same),
+    (VIEWS, _same),
+    (REDUCTIONS | SPLITS, _sliced),
     (WHOLE | PRODUCTS, _all),
     (NORMS, _normalised),
     (PARTS, _part),

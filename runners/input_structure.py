@@ -65,6 +65,6 @@ def _dense_share(tensor: torch.Tensor) -> float:
     if not tensor.is_floating_point() or tensor.numel() < 2:
         return 1.0
     flat = tensor.reshape(-1)
-    values, counts = flat[:: max(1, flat.numel() // _SAMPLE)].unique(return_counts=True)
+    values, counts = flat[:: max(1, flat.numel() // _SAMPLE)].unique(return_counts=True)  # type: ignore[no-untyped-call]
     common = (tensor == values[counts.argmax()]).double().mean().item()
     return 1.0 - common if common > _COMMON and tensor.numel() * common > 1 else 1.0

@@ -9,13 +9,11 @@ from everforge.errors import TaskError
 from everforge.model.candidate import Candidate, GeneratorKind, language_of
 from everforge.model.device import DeviceKind, Environment, Peaks
 from everforge.model.evaluation import Evaluation
-from everforge.model.precision import Precision
 from everforge.model.session import EvaluationSettings, OpenSession, RunTrial, TaskFacts
 from everforge.model.task import TaskSpec, Variant
 from everforge.model.verdict import Verdict
 from everforge.runners.devices import device_of
 from everforge.runners.nursery import Nursery
-from everforge.runners.roofline import measured_peaks
 from everforge.runners.sessions import Session
 
 TASK = """
@@ -276,11 +274,3 @@ def test_held_out_variant_that_cannot_run_is_refused_at_once(
     broken = (Variant(name="main"), Variant(name="secret", constants={"batch_size": -1}, held_out=True))
     with pytest.raises(TaskError, match=r"get_inputs\(\) failed"):
         open_session(spec(variants=broken), environment, peaks, nursery).open(lambda stage, detail: None)
-
-
-def test_peaks_are_measured_in_a_worker_and_bound_each_other(nursery: Nursery) -> None:
-    peaks = measured_peaks(nursery, device_of(DeviceKind.CPU), Precision.FP32)
-    assert set(peaks.flops_per_s) == {Precision.FP32}
-    # Any machine that runs torch copies more than 100 MB/s and multiplies more than 1 GFLOP/s.
-    assert peaks.bandwidth_bytes_per_s > 1e8
-    assert peaks.flops_per_s[Precision.FP32] > 1e9

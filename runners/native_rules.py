@@ -8,7 +8,9 @@ is a comment is told by C++'s own token rules, raw strings and digit separators 
 import re
 from collections.abc import Iterator
 
-_PROCESSES = "starts or ends processes"
+from everforge.runners.static_registrations import PYTORCH_NAMESPACES
+
+_PROCESSES = "starts or ends processes; report errors with TORCH_CHECK"
 _THREADS = "starts threads; use OpenMP or at::parallel_for"
 _CODE = "loads or looks up code at run time"
 _FILES = "touches files or the environment"
@@ -16,6 +18,8 @@ _CLOCK = "reads a clock"
 _DEFERS = "defers work past the call"
 _SYSTEM = "reaches the operating system"
 _PYTHON = "reaches into the Python interpreter"
+_HOOKS = "can intercept the operations the harness itself performs"
+_MEASURES = "measures or profiles, and timing belongs to the harness"
 
 # Calls: reason and function names.
 _FUNCTIONS = (
@@ -27,12 +31,15 @@ _FUNCTIONS = (
     (_FILES, "fopen freopen fdopen open openat creat mmap shm_open opendir readlink"),
     (_FILES, "getenv setenv putenv secure_getenv"),
     (_CLOCK, "clock_gettime gettimeofday clock __rdtsc __rdtscp cudaEventElapsedTime cuEventElapsedTime"),
+    (_HOOKS, "addGlobalCallback addThreadLocalCallback SetAllocator SetCPUAllocator registerImpl registerFallback"),
+    (_MEASURES, "cudaProfilerStart cudaProfilerStop"),
     (_DEFERS, "cudaLaunchHostFunc cudaStreamAddCallback cuLaunchHostFunc"),
 )
 # Headers: reason and what stands between the angle brackets.
 _HEADERS = (
     (_THREADS, r"thread|future"),
     (_CLOCK, r"chrono|ctime|time\.h"),
+    (_MEASURES, r"cupti\w*\.h|nvml\.h"),
     (_FILES, r"fcntl\.h|filesystem|dirent\.h|fstream"),
     # sys/mman.h is there for madvise, which asks for large pages; mapping files and code is refused by name above.
     (_SYSTEM, r"unistd\.h|sys/(?!mman)\w+\.h|netinet/\w+\.h|signal\.h|csignal|dlfcn\.h"),
@@ -41,6 +48,7 @@ _TOKENS = (
     (_THREADS, r"std::(?:j?thread|async)\b"),
     (_CLOCK, r"std::chrono\b|\brdtscp?\b"),
     (_FILES, r"\b[io]?fstream\b|std::filesystem\b|/proc/|\benviron\b"),
+    (_HOOKS, rf"\bTORCH_LIBRARY(?:_IMPL|_FRAGMENT)?\s*\(\s*(?:{'|'.join(sorted(PYTORCH_NAMESPACES))})\s*,"),
     (_PYTHON, r"\bPy(?:Run|Import|Eval|Sys|Frame|GC|Thread|Interpreter|Code|Object_(?:Get|Set)Attr)\w*"),
     (_PYTHON, r"\bPy(?:Module_GetDict|_AddPendingCall)\b|\.attr\s*\("),
     (_PYTHON, r"\b(?:py|pybind11)::(?:eval|exec|globals|locals|module_?::import)\b"),

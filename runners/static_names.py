@@ -29,12 +29,16 @@ _INTROSPECTION = "reads or edits the interpreter's own objects"
 _THREADS = "starts threads or processes, whose work escapes the timed call"
 _FILES = "reads or writes files"
 _RUNS_TEXT = "runs text or stored objects as code, which no rule can read"
+_HIDES = "hides which attribute is read; name it plainly"
 _HOOKS = "can intercept the operations the harness itself performs"
 _TIMING = "measures or profiles; tune with @triton.autotune, timing belongs to the harness"
 _NETWORK = "reaches the network"
 _RUNTIME = "reaches below torch into the device's runtime"
+_SHARES = "shares memory with other processes or files"
 _NOT_PLAIN = "makes tensors that are not plain tensors"
 
+# Of modules that are not allowed, what only holds values.
+_ALLOWED_MEMBERS = frozenset(("types.MappingProxyType", "types.SimpleNamespace"))
 _IMPORT_REASONS = {
     **_each("os sys platform shutil subprocess resource posix pty", _SYSTEM),
     **_each("time datetime timeit", _CLOCK),
@@ -54,24 +58,39 @@ _REFUSED_PATHS = {
     **_each("torch.jit.load torch.jit.save torch.UntypedStorage.from_file torch.classes", _FILES),
     **_each("torch.ops.load_library torch.cuda.memory._dump_snapshot triton.runtime.cache", _FILES),
     **_each("torch.hub", _NETWORK),
-    **_each("torch.package torch.fx typing.get_type_hints triton.runtime.build", _RUNS_TEXT),
-    **_each("torch.overrides torch.library.Library torch.library.impl torch.autograd.graph", _HOOKS),
-    **_each("torch.nn.modules.module torch.testing", _HOOKS),
+    **_each("torch.package torch.fx triton.runtime.build typing.get_type_hints", _RUNS_TEXT),
+    **_each("typing_extensions.get_type_hints typing_extensions.get_annotations", _RUNS_TEXT),
+    "typing_extensions.evaluate_forward_ref": _RUNS_TEXT,
+    **_each("torch.overrides torch.autograd.graph torch.nn.modules.module torch.testing", _HOOKS),
+    **_each("triton.knobs.runtime", _HOOKS),
     **_each("torch.profiler torch.autograd.profiler torch.cuda.profiler", _TIMING),
     **_each("triton.testing triton.profiler", _TIMING),
     **_each("torch.cuda.cudart torch.cuda.CUDAPluggableAllocator", _RUNTIME),
     **_each("torch.cuda.change_current_allocator torch.cuda.memory.CUDAPluggableAllocator", _RUNTIME),
     **_each("torch.cuda.memory.change_current_allocator triton.backends triton._C", _RUNTIME),
-    **_each("operator.attrgetter operator.methodcaller", "hides which attribute is read; name it plainly"),
+    **_each(
+        "operator.attrgetter operator.methodcaller string.Formatter", "hides which attribute is read; name it plainly"
+    ),
+    "torch.set_flush_denormal": "changes the arithmetic of the whole process, the harness's own included",
+    "torch.cuda.set_stream": "leaves the harness on another stream; use `with torch.cuda.stream(...)`, and join it",
 }
 
-# torch.utils holds the data loader, a benchmark timer and dispatch modes: only these are for kernels.
-_TORCH_UTILS = frozenset(("checkpoint", "cpp_extension", "dlpack", "_pytree", "_triton"))
 EXTENSION_LOADER = "torch.utils.cpp_extension"
 LOADER_FUNCTIONS = frozenset((f"{EXTENSION_LOADER}.load", f"{EXTENSION_LOADER}.load_inline"))
-_LOADER_NAMES = _words(
-    "load load_inline include_paths is_ninja_available verify_ninja_availability CUDA_HOME SYCL_HOME"
-)
+# Modules of which a kernel needs a few parts: torch.utils holds the data loader and dispatch modes beside them,
+# Inductor a loader of text as code and a benchmark timer, Dynamo the compiler's own frames.
+_NEEDED_PARTS = {
+    "torch.utils": _words("checkpoint cpp_extension dlpack mkldnn _pytree _triton"),
+    EXTENSION_LOADER: _words(
+        "load load_inline include_paths is_ninja_available verify_ninja_availability CUDA_HOME SYCL_HOME"
+    ),
+    "torch._inductor": _words("config runtime"),
+    "torch._inductor.runtime": _words("hints triton_helpers"),
+    "torch._dynamo": _words(
+        "allow_in_graph config disable graph_break is_compiling mark_dynamic mark_static maybe_mark_dynamic optimize"
+        " reset run"
+    ),
+}
 # Declaring and calling a C function, and nothing that turns a number into memory.
 CTYPES_NAMES = frozenset(("CDLL", "POINTER", "byref", "sizeof"))
 
@@ -101,14 +120,17 @@ _OTHER_ATTRIBUTES = {
     "elapsed_time": "reads the device's timer, and timing belongs to the harness",
     **_each("from_address in_dll", "turns a number or a symbol into memory"),
     "load_library": _FILES,
+    **_each("_share_filename_cpu_ _share_fd_cpu_ _share_cuda_ _write_file _set_from_file", _SHARES),
+    **_each("_new_shared_filename_cpu _new_shared_fd_cpu _new_shared_cuda _new_using_filename_cpu", _SHARES),
+    **_each("_new_using_fd_cpu share_memory_", _SHARES),
     **_each("set_active reset_active", "replaces the driver the harness uses"),
     **_each("as_subclass _make_subclass _make_wrapper_subclass", _NOT_PLAIN),
     **_each("register_module_forward_hook register_module_forward_pre_hook", _HOOKS),
-    **_each("register_module_full_backward_hook swap_tensors", _HOOKS),
+    **_each("register_module_full_backward_hook swap_tensors py_impl py_functionalize_impl", _HOOKS),
 }
 _PLAIN_DUNDERS = _words(
     "__all__ __author__ __call__ __class__ __constants__ __contains__ __dict__ __doc__ __enter__ __exit__"
-    " __file__ __getitem__ __init__ __iter__ __len__ __name__ __new__ __post_init__ __qualname__ __repr__"
+    " __file__ __getitem__ __init__ __iter__ __len__ __members__ __name__ __new__ __post_init__ __qualname__ __repr__"
     " __setattr__ __setitem__ __slots__ __version__"
 )
 # In a string these can only be meant for a lookup that the syntax tree does not show.
@@ -144,6 +166,8 @@ _BACKEND_SETTINGS = _words(
 def import_refusal(path: str) -> str | None:
     """Why the module or member `path` may not be imported, or None; `module.*` is everything in it."""
     root, _, rest = path.partition(".")
+    if path in _ALLOWED_MEMBERS:
+        return None
     if root not in ALLOWED_ROOTS:
         why = _IMPORT_REASONS.get(root, f"is not among the modules a kernel needs: {allowed_roots_text()}")
         return f"import of {root}: it {why}"
@@ -180,10 +204,8 @@ def _member_refusal(prefix: str, name: str) -> str | None:
     if root == "ctypes":
         is_needed = name in CTYPES_NAMES or name.startswith("c_")
         return None if is_needed else "is not needed to call a compiled kernel"
-    if prefix == "torch.utils" and name not in _TORCH_UTILS:
-        return "is not one of the parts of torch.utils a kernel needs: " + ", ".join(sorted(_TORCH_UTILS))
-    if prefix == EXTENSION_LOADER and name not in _LOADER_NAMES:
-        return "is not load or load_inline, the ways to build a kernel"
+    if name not in _NEEDED_PARTS.get(prefix, (name,)):
+        return f"is not one of the parts of {prefix} a kernel needs: " + ", ".join(sorted(_NEEDED_PARTS[prefix]))
     return _private_refusal(root, prefix, name)
 
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from everforge.runners import static_names as names
 from everforge.runners.native_rules import is_refused_function, native_refusals
 from everforge.runners.static_aliases import Aliases
+from everforge.runners.static_registrations import REGISTRATIONS, passed_on, registration_refusal
 
 
 class Rule(StrEnum):
@@ -100,6 +101,8 @@ class Walk:
         why = (path and names.path_refusal(path)) or names.attribute_refusal(node.attr)
         if why:
             yield Rule.ATTRIBUTE, why
+        if path in REGISTRATIONS and id(node) not in self._called:
+            yield Rule.ATTRIBUTE, passed_on(path)
         if is_refused_function(node.attr) and self._aliases.is_built_kernel(node.value):
             yield Rule.LIBRARY, f".{node.attr} of a built library: it is the system's, not the kernel's own"
         if not isinstance(node.ctx, ast.Load) and not (path and names.is_setting(path)):
@@ -111,7 +114,10 @@ class Walk:
         if path is not None and not names.is_setting(path):
             yield Rule.PATCH, f"assignment into {path}: what is imported stays as it is"
         elif _is_a_class_lookup(owner):
-            yield Rule.PATCH, "assignment into the class of an object: it need not be the candidate's own"
+            yield (
+                Rule.PATCH,
+                "assignment into the class of an object, which need not be the candidate's own: name the class",
+            )
 
     def _of_name(self, node: ast.Name) -> _Found:
         if node.id in self._parameters:
@@ -119,8 +125,13 @@ class Walk:
         if isinstance(node.ctx, ast.Load):
             if node.id in names.BUILTIN_REFUSALS:
                 yield Rule.BUILTIN, f"{node.id}: it {names.BUILTIN_REFUSALS[node.id]}"
-            if node.id in _ATTRIBUTE_CALLS and id(node) not in self._called:
+            if id(node) in self._called:
+                return
+            if node.id in _ATTRIBUTE_CALLS:
                 yield Rule.BUILTIN, f"{node.id} passed on: call it where the attribute's name can be read"
+            path = self._aliases.path_of(node)
+            if path in REGISTRATIONS:
+                yield Rule.ATTRIBUTE, passed_on(path)
         elif not names.dunder_is_plain(node.id):
             yield Rule.NAME, f"definition of {node.id}: it changes how the interpreter treats this code"
 
@@ -133,13 +144,16 @@ class Walk:
 
     def _of_call(self, node: ast.Call) -> _Found:
         function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
+        path = self._aliases.path_of(node.func, self._parameters)
+        if path in REGISTRATIONS:
+            why = registration_refusal(path, node, self._defined)
+            if why is not None:
+                yield Rule.ATTRIBUTE, why
         if function in _ATTRIBUTE_CALLS:
             yield from self._of_attribute_call(function, node)
         elif function == "type" and len(node.args) > 1 and isinstance(node.func, ast.Name):
             yield Rule.BUILTIN, "type with three arguments: write the class out"
-        elif self._aliases.path_of(node.func, self._parameters) == "ctypes.CDLL" and not self._aliases.is_built_kernel(
-            node
-        ):
+        elif path == "ctypes.CDLL" and not self._aliases.is_built_kernel(node):
             yield Rule.LIBRARY, "ctypes.CDLL may only open the library that load or load_inline has built"
 
     def _of_attribute_call(self, function: str, node: ast.Call) -> _Found:

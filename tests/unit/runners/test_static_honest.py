@@ -290,6 +290,73 @@ class ModelNew(torch.nn.Module):
     def forward(self, x):
         return torch.ops.mine.double(x) + torch.ops.aten.select.int(x, 0, 0)
 """,
+    "operators-in-a-namespace-of-its-own": """
+import torch
+from torch.library import Library, impl, register_autograd, register_kernel
+
+fragment = Library("mine", "FRAGMENT")
+fragment.define("triple(Tensor x) -> Tensor")
+
+@impl("mine::triple", "CPU")
+def triple(x):
+    return x * 3
+
+@torch.library.custom_op("mine::double", mutates_args=())
+def double(x: torch.Tensor) -> torch.Tensor:
+    return x * 2
+
+@register_kernel("mine::double", "cuda")
+def double_on_cuda(x):
+    return x + x
+
+register_autograd(double, lambda context, grad: grad * 2)
+
+@torch.library.register_fake("mine::triple")
+def _(x):
+    return torch.empty_like(x)
+"""
+    + MODEL,
+    "torch-library-in-cpp": """
+from torch.utils.cpp_extension import load_inline
+SOURCE = '''
+TORCH_LIBRARY(mine, m) { m.def("f(Tensor x) -> Tensor"); }
+TORCH_LIBRARY_IMPL(mine, CPU, m) { m.impl("f", &f); }
+TORCH_LIBRARY_IMPL(aten_like, CUDA, m) {}
+'''
+"""
+    + MODEL,
+    "what-inductor-writes": """
+import torch
+import torch._inductor.config
+from torch._inductor.runtime import triton_helpers
+from torch._inductor.runtime.triton_helpers import libdevice, math as tl_math
+import torch._dynamo
+
+torch._inductor.config.coordinate_descent_tuning = True
+torch._dynamo.reset()
+
+@torch._dynamo.disable
+def plain(x):
+    torch._dynamo.mark_dynamic(x, 0)
+    return x
+"""
+    + MODEL,
+    "prepacked-and-named": """
+import enum
+from types import MappingProxyType, SimpleNamespace
+from torch.utils import mkldnn
+
+class Kind(enum.Enum):
+    WIDE = 1
+
+PLAN = SimpleNamespace(block=128, kinds=MappingProxyType(dict(Kind.__members__)))
+
+class ModelNew:
+    cache = None
+
+    def prepare(self, layer):
+        ModelNew.cache = mkldnn.to_mkldnn(layer)
+""",
     "attributes-by-name": """
 import torch.nn as nn
 

@@ -34,12 +34,14 @@ _NESTING = 4
 def contributes(call: Call, other: Call | None = None) -> bool | None:
     """Whether the output of `call` depends on what own kernels write during it; None if that cannot be seen.
 
-    `call` clones its inputs, runs the module and returns its outputs. `other` does so on other inputs: it runs
-    before the call that is overwritten, so that reused memory does not hold the right results already.
-    It is None where own kernels are launched by a replayed graph or given addresses of unknown memory, and where
-    memory does not suffice. Raises what the plain call raises.
+    `call` clones its inputs, runs the module and returns its outputs, with the inputs that it is to change.
+    `other` does so on other inputs: it runs before the call that is overwritten, so that reused memory does not hold
+    the right results already. It is None where own kernels are launched by a replayed graph or given addresses of
+    unknown memory, and where memory does not suffice. Raises what the plain call raises.
     """
     plain, again = _outputs(call), _outputs(call)
+    if not plain:
+        return None
     if other is not None:
         other()
     overwriting = Overwriting(trusts_unchanged=other is not None)
@@ -102,23 +104,26 @@ class Overwriting:
         before = [memory.bits.clone() for memory in memories]
         result = launch.run()
         written = [memory.changed_since(bits) for memory, bits in zip(memories, before, strict=True)]
-        returned, _ = _memories(result)
+        returned = _new_tensors(result, memories)
         if not returned and not any(bool(part.any()) for part in written):
             written = self._written_by_relaunch(launch, memories, complete)
         for memory, part in zip(memories, written, strict=True):
             self._overwrite(memory, part)
-        self._overwrite_returned(result, memories)
+        for tensor in returned:
+            memory = _memory_of(tensor)
+            self._overwrite(memory, _elements_of(tensor, memory))
         return 3.0 * result + 1.0 if type(result) is float else result
 
     def _written_by_relaunch(self, launch: Launch, memories: list[Memory], complete: bool) -> list[torch.Tensor]:
         """Tell a kernel that wrote what was there already from one that wrote nothing.
 
-        It is launched once more on other floats of both signs. Integers stay: they may be indices, sizes or locks.
+        It is launched once more on other floats of both signs, other for each argument: an odd function of mirrored
+        numbers would write mirrored results again. Integers stay: they may be indices, sizes or locks.
         """
         kept = [memory.flat.clone() for memory in memories]
-        for memory in memories:
+        for place, memory in enumerate(memories):
             if _is_float(memory.flat):
-                memory.flat.copy_(_mirrored(memory.flat))
+                memory.flat.copy_(_mirrored(memory.flat) * 0.5 ** (place % 8))
         before = [memory.bits.clone() for memory in memories]
         try:
             launch.run()
@@ -132,13 +137,6 @@ class Overwriting:
         if not any(bool(part.any()) for part in written):
             self.unseen |= not complete or (integers and not self._trusts_unchanged)
         return written
-
-    def _overwrite_returned(self, result: Any, memories: list[Memory]) -> None:
-        given = {memory.flat.untyped_storage().data_ptr() for memory in memories}
-        for tensor in _tensors(result):
-            if tensor.untyped_storage().data_ptr() not in given:
-                memory = _memory_of(tensor)
-                self._overwrite(memory, _elements_of(tensor, memory))
 
     def _overwrite(self, memory: Memory, written: torch.Tensor) -> None:
         if bool(written.any()):
@@ -166,6 +164,12 @@ def _tensors(value: Any, depth: int = 0) -> Iterator[torch.Tensor]:
             yield from _tensors(part, depth + 1)
     elif depth < _NESTING and isinstance(getattr(value, "base", None), torch.Tensor):
         yield from _tensors(value.base, depth + 1)
+
+
+def _new_tensors(result: Any, memories: list[Memory]) -> list[torch.Tensor]:
+    """Returned tensors that lie in no argument's memory."""
+    given = {memory.flat.untyped_storage().data_ptr() for memory in memories}
+    return [tensor for tensor in _tensors(result) if tensor.untyped_storage().data_ptr() not in given]
 
 
 def _memories(arguments: Any) -> tuple[list[Memory], bool]:
@@ -235,8 +239,9 @@ def _absurd(values: torch.Tensor) -> torch.Tensor:
 
 def _mirrored(values: torch.Tensor) -> torch.Tensor:
     """Floats of the same sizes with other signs, in reverse order; others where that moves nothing."""
-    mirrored = -values.flip(0)
-    return torch.where(mirrored != values, mirrored, torch.where(values != 0, -values, torch.ones_like(values)))
+    wide = values.to(torch.float32) if values.element_size() < 4 else values  # 8 bits have no arithmetic of their own
+    mirrored = -wide.flip(0)
+    return torch.where(mirrored != wide, mirrored, torch.where(wide != 0, -wide, torch.ones_like(wide)))
 
 
 def _rearranged(values: torch.Tensor) -> torch.Tensor:

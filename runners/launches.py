@@ -24,14 +24,13 @@ from typing import Any
 import torch
 
 from everforge.runners.own_kernels import (
-    OwnKernels,
     classes_of,
-    find_own_kernels,
     function_name,
     functions_of,
     is_own_operator,
     is_own_triton,
     name_of,
+    own_loaded,
 )
 from everforge.runners.triton_stand_ins import replaced
 
@@ -76,9 +75,9 @@ def intercepted(interceptor: Interceptor) -> Iterator[Watch]:
         _tap_triton(stack, watch)
         _tap_operators(stack, watch)
         _tap_graphs(stack, watch)
-        own = find_own_kernels()
-        _tap_libraries(stack, watch, own)
-        stack.enter_context(_exchanged_functions(watch, own))
+        extensions, libraries = own_loaded()
+        _tap_libraries(stack, watch, libraries)
+        stack.enter_context(_exchanged_functions(watch, extensions))
         yield watch
 
 
@@ -170,8 +169,8 @@ def _tap_graphs(stack: ExitStack, watch: Watch) -> None:
         stack.enter_context(replaced(graph, "replay", counted))
 
 
-def _tap_libraries(stack: ExitStack, watch: Watch, own: OwnKernels) -> None:
-    for library in own.libraries:
+def _tap_libraries(stack: ExitStack, watch: Watch, libraries: tuple[ctypes.CDLL, ...]) -> None:
+    for library in libraries:
         # Each ctypes library has a class for its functions to itself.
         _tap(stack, watch, library._FuncPtr, "__call__", lambda function: str(function.__name__))
 
@@ -201,7 +200,7 @@ _stand_ins_alive: "weakref.WeakSet[StandIn]" = weakref.WeakSet()
 
 
 @contextmanager
-def _exchanged_functions(watch: Watch, own: OwnKernels) -> Iterator[None]:
+def _exchanged_functions(watch: Watch, extensions: tuple[types.ModuleType, ...]) -> Iterator[None]:
     """Own functions of extensions exchanged for stand-ins, also those of extensions that are loaded inside."""
     left_over = tuple(_stand_ins_alive)
     known = {id(stand_in.function): stand_in for stand_in in left_over}
@@ -218,7 +217,7 @@ def _exchanged_functions(watch: Watch, own: OwnKernels) -> Iterator[None]:
                 _tap_methods(stack, watch, module)
 
         _tap_loading(stack, take)
-        take(own.extensions)
+        take(extensions)
         for stand_in in left_over:
             stand_in.watch = watch
         try:

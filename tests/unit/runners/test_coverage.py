@@ -193,6 +193,7 @@ def triton_reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[s
     return dict(zip(sources, reports_of(cases, "interpreted", tmp_path_factory.mktemp("triton")), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HONEST)
 def test_honest_triton_candidate_gives_no_evidence(triton_reports: dict[str, dict[str, Any]], name: str) -> None:
     report = plain(triton_reports[name])
@@ -201,6 +202,7 @@ def test_honest_triton_candidate_gives_no_evidence(triton_reports: dict[str, dic
     assert report["share"] is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_decoy_is_evidence(triton_reports: dict[str, dict[str, Any]], name: str) -> None:
     assert judge_coverage(Language.TRITON, [plain(triton_reports[name])])[0] == HOSTILE[name][1]
@@ -335,6 +337,7 @@ def test_cpp_decoy_is_evidence(cpp_reports: dict[str, dict[str, Any]], name: str
     assert judge_coverage(Language.CPP, [plain(cpp_reports[name])])[0] == expected
 
 
+@pytest.mark.slow
 def test_reporting_and_honest_candidates_leave_nothing_replaced(triton_reports: dict[str, dict[str, Any]]) -> None:
     assert {name: report["replaced"] for name, report in triton_reports.items() if report["replaced"]} == {}
 
@@ -344,6 +347,7 @@ def test_extensions_and_compilers_replace_nothing(cpp_reports: dict[str, dict[st
     assert {name: report["replaced"] for name, report in cpp_reports.items() if report["replaced"]} == {}
 
 
+@pytest.mark.slow
 def test_module_built_anew_is_as_right_as_before(triton_reports: dict[str, dict[str, Any]]) -> None:
     assert all(report["unharmed"] for report in triton_reports.values())
 

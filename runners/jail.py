@@ -23,7 +23,7 @@ FIRST_UID = 61000
 # In the order they are entered. The last needs no privilege; what it refuses, the others need.
 _LAYERS = ("pids", "network", "ipc", "files", "uid", "seccomp")
 # 256 processes that fork were stopped within 0.1 s on two cores.
-_STUBBORN_S = 0.5
+_STUBBORN_S = 0.2
 # Looking for what escaped costs 0.1 ms for each process, so the killed ones get some time to end before; one that has
 # torch mapped takes milliseconds to.
 _REAP_S = 0.1
@@ -120,6 +120,11 @@ def _processes_are_its_own(cell: Cell) -> bool:
     """
     release = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
     return "uid" in cell.layers or ("user-namespace" in cell.layers and release >= (5, 14))
+
+
+def shares_sight(layers: tuple[str, ...]) -> bool:
+    """Whether a jail of these layers leaves other processes of its user in sight: /proc shows their memory."""
+    return not {"uid", "pids"} & set(layers)
 
 
 def probe(directory: str, view: file_view.FileView) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from everforge.errors import HarnessFault
 from everforge.runners import jail
+from everforge.runners import kernel_calls as kernel
 from everforge.runners.channel import Channel, ChannelClosed, ChannelTimeout, close_all
 from everforge.runners.exchange import AskingEnd
 from everforge.runners.file_view import view_of_this_machine
@@ -61,6 +62,8 @@ class Nursery:
             self.close()
             raise HarnessFault(f"the runner's warm process did not start: {error}") from error
         self.layers = tuple(message["layers"])
+        if jail.shares_sight(self.layers):
+            kernel.forbid_tracing()
         # Address space of Python with torch mapped, before any candidate: limits come on top of it.
         self.address_bytes = int(message["address_bytes"])
 
@@ -175,8 +178,9 @@ def _first_pid(status_end: int) -> int:
     """The host's pid of the new worker's init, once the worker has begun below it. Raises HarnessFault."""
     deadline_s = time.monotonic() + _SPAWN_TIMEOUT_S
     lines = [read_line(status_end, deadline_s) for _ in range(2)]  # of keeper and init, in any order
-    [pid] = [line.removeprefix("pid ") for line in lines if line is not None and line.startswith("pid ")] or [None]
-    if pid is None or "started" not in lines:
-        said = ", ".join(line for line in lines if line is not None)
-        raise HarnessFault(f"a worker could not be started: {said or 'no answer from the warm process'}")
-    return int(pid)
+    told = [line for line in lines if line is not None]
+    pids = [line.removeprefix("pid ") for line in told if line.startswith("pid ")]
+    if len(pids) != 1 or "started" not in told:
+        said = ", ".join(told) or "no answer from the warm process"
+        raise HarnessFault(f"a worker could not be started: {said}")
+    return int(pids[0])

@@ -18,7 +18,7 @@ OUTPUT_TAIL_BYTES = 8192
 # A worker whose channel closed is dying, and gives back up to tens of GB first; its init reports at once.
 _DYING_S = 1.0
 # After a kill, and again after killing one by one what is left: nothing may outlast its limit by 2 s.
-_END_TIMEOUT_S = 0.9
+_END_TIMEOUT_S = 0.8
 # 256 processes that fork were stopped within 0.1 s on two cores.
 _STOP_TIMEOUT_S = 1.0
 

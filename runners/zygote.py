@@ -141,6 +141,8 @@ def main() -> None:
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     message, _ = channel.receive()
     layers = jail.probe(message["directory"], _view_of(message["view"]))
+    if jail.shares_sight(layers):
+        kernel.forbid_tracing()
     # Imported for the forks: candidates and baselines find them already there.
     # The second takes 1.4 s: every torch.compile needs it, and every tensor without memory (`triton_gate.py`).
     import torch._dynamo

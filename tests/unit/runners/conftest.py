@@ -2,18 +2,22 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from everforge.model.device import DeviceKind, Environment, Peaks
+from everforge.model.graph import TaskGraph
 from everforge.model.precision import Precision
 from everforge.runners.devices import device_of
 from everforge.runners.environment import environment_of
 from everforge.runners.jail import Limits
 from everforge.runners.nursery import Nursery
+from everforge.runners.tracing import trace_task
 from everforge.runners.worker_handle import Worker
 
 
@@ -71,7 +75,38 @@ class Confidant:
         if missing:
             pytest.skip(f"this machine allows no layer {', '.join(sorted(missing))}")
 
+    def need_count(self) -> None:
+        """Skip the test where the candidate's processes cannot be told from others of the same user."""
+        if not {"uid", "user-namespace"} & set(self.nursery.layers):
+            pytest.skip("this machine lets no worker have a user of its own, so processes cannot be counted")
+
 
 @pytest.fixture(scope="session")
 def confidant(nursery: Nursery) -> Confidant:
     return Confidant(nursery)
+
+
+class Forward(nn.Module):
+    """A module made of its forward(), which gets the module and its parts: `lambda m, x: m.linear(x).sum()`."""
+
+    def __init__(self, forward: Callable[..., Any], **parts: Any) -> None:
+        super().__init__()
+        self._forward = forward
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        return self._forward(self, *inputs)
+
+
+@pytest.fixture(scope="session")
+def graph_of() -> Callable[..., TaskGraph]:
+    """Traces a module, or a forward() with its parts, on some inputs."""
+
+    def traced(model: nn.Module | Callable[..., Any], *inputs: torch.Tensor, **parts: Any) -> TaskGraph:
+        module = model if isinstance(model, nn.Module) else Forward(model, **parts)
+        graph = trace_task(module.eval(), inputs, "main", [])
+        assert isinstance(graph, TaskGraph), graph
+        return graph
+
+    return traced

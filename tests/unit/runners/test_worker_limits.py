@@ -1,6 +1,5 @@
 """Whatever a worker does or leaves undone, the parent has its answer or its end within the limit plus 2 s."""
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,7 +69,7 @@ BOMB = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
 )
 def test_worker_that_does_not_answer_is_ended_in_time(confidant: Any, body: str) -> None:
     if "fork" in body:
-        confidant.need("uid")
+        confidant.need_count()
     with within(1.0), confidant.nursery.worker(confidant.limits) as worker, pytest.raises(WorkerTimeout):
         confidant.load(worker, body, timeout_s=1.0)
     assert worker.processes() == []
@@ -109,7 +108,7 @@ def test_child_that_keeps_the_channel_open_does_not_hide_the_workers_end(confida
 @pytest.mark.parametrize("trusted", [False, True], ids=["jailed", "trusted"])
 def test_two_hundred_processes_are_ended_at_once(confidant: Any, trusted: bool) -> None:
     if not trusted:
-        confidant.need("uid")
+        confidant.need_count()
     body = "import os, time\nfor _ in range(200):\n    if os.fork() == 0:\n        os.setsid()\n        time.sleep(300)"
     limits = None if trusted else Limits(20, None, 1 << 20, 256)
     with confidant.nursery.worker(limits) as worker:

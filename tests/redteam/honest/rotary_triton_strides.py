@@ -24,13 +24,14 @@ def rotate_kernel(
     stride_h,
     stride_t,
     stride_d,
+    TOKENS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    token = tl.program_id(0)
+    token = (tl.program_id(0) * TOKENS + tl.arange(0, TOKENS))[:, None]
+    depth = tl.arange(0, BLOCK)[None, :]
+    inside = (token < tokens) & (depth < half)
     batch = (tl.program_id(1) // heads).to(tl.int64)
     head = (tl.program_id(1) % heads).to(tl.int64)
-    depth = tl.arange(0, BLOCK)
-    inside = depth < half
     start = x_ptr + batch * stride_b + head * stride_h + token * stride_t
     left = tl.load(start + depth * stride_d, mask=inside)
     right = tl.load(start + (depth + half) * stride_d, mask=inside)
@@ -60,7 +61,7 @@ class ModelNew(nn.Module):
         cos, sin = self._tables_for(x)
         out = torch.empty((batch, heads, tokens, width), device=x.device, dtype=x.dtype)
         half = width // 2
-        rotate_kernel[(tokens, batch * heads)](
-            x, cos, sin, out, heads, tokens, half, *x.stride(), BLOCK=triton.next_power_of_2(half), num_warps=1
-        )
+        grid = (triton.cdiv(tokens, 16), batch * heads)
+        block = triton.next_power_of_2(half)
+        rotate_kernel[grid](x, cos, sin, out, heads, tokens, half, *x.stride(), TOKENS=16, BLOCK=block, num_warps=2)
         return out

@@ -23,10 +23,9 @@ def persistent_softmax(x_ptr, out_ptr, rows, columns, x_stride, BLOCK: tl.conste
     column = tl.arange(0, BLOCK)
     inside = column < columns
     for row in tl.range(tl.program_id(0), rows, tl.num_programs(0), num_stages=STAGES):
-        start = row.to(tl.int64)
-        x = tl.load(x_ptr + start * x_stride + column, mask=inside, other=-float("inf"))
+        x = tl.load(x_ptr + row * x_stride + column, mask=inside, other=-float("inf"))
         numerator = tl.exp(x - tl.max(x, axis=0))
-        tl.store(out_ptr + start * columns + column, numerator / tl.sum(numerator, axis=0), mask=inside)
+        tl.store(out_ptr + row * columns + column, numerator / tl.sum(numerator, axis=0), mask=inside)
 
 
 class ModelNew(nn.Module):

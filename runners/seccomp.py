@@ -5,7 +5,7 @@ privilege. It is a list of refusals and not of permissions: drivers of CUDA and 
 ones left out are those that reach other processes, the machine's set-up or the kernel's rarely tested parts.
 Called by `jail.py`, last of its layers; the filter holds for every descendant and cannot be taken off.
 
-What it costs, by `benchmarks/seccomp_cost.py` on 2 cores of x86_64 with Linux 6.18: a call that is always allowed
+What it costs, by `benchmarks/jail_cost.py` on 2 cores of x86_64 with Linux 6.18: a call that is always allowed
 takes 0.20 instead of 0.17 µs from Python, `fcntl`, whose arguments are looked at, 0.31 instead of 0.24 µs, and fork,
 exec of `true` and wait 1.15 instead of 1.14 ms.
 """

@@ -44,7 +44,7 @@ _BUILD_FAILURES = {
 }
 _OPERATIONS = (
     *("load", "interpret", "compile_ahead", "peaks", "build", "reload", "put", "drop"),
-    *("call", "keep", "time", "kept_output", "replay", "integrity", "coverage"),
+    *("call", "keep", "ready", "time", "kept_output", "replay", "integrity", "coverage"),
 )
 # The end of a traceback holds the error; 6 kB hold a compiler's first errors too.
 _TRACEBACK_CHARACTERS = 6000
@@ -176,17 +176,26 @@ class WorkerState:
         self.kept = KeptOutputs(map_block(descriptors[0], shared=True) if descriptors else None)
         return {}
 
-    def time(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
-        """Time calls on inputs never seen before, and commit to what they returned."""
+    def ready(self, _: dict[str, Any], __: tuple[int, ...]) -> dict[str, Any]:
+        """Have every thread of this process at work once, before a turn is measured."""
+        self._flush()
+        self.device.synchronize()
+        return {}
+
+    def _flush(self) -> None:
         if self.flush is None:
             self.flush = self.device.flusher()
+        self.flush()
+
+    def time(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
+        """Time calls on inputs never seen before, and commit to what they returned."""
         slot = message["slot"]
         turn = TimedTurn(
             self.callables[slot],
             [self.sets[name] for name in message["sets"]],
             self.sets[message["mask"]],
             message,
-            self.flush if message["flush"] else _nothing,
+            self._flush if message["flush"] else _nothing,
             self.kept,
         )
         with torch.no_grad(), self.contexts[slot]():
@@ -197,19 +206,18 @@ class WorkerState:
     def replay(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
         """Time calls replayed as a device graph, on inputs that stay where they are."""
         slot, inputs = message["slot"], map_tree(self.sets[message["set"]], same_layout_copy)
-        if self.flush is None:
-            self.flush = self.device.flusher()
         with torch.no_grad(), self.contexts[slot]():
             call = partial(self.callables[slot], *inputs)
-            return {"times_us": self.device.replay_us(call, self.flush, message["iterations"])}
+            return {"times_us": self.device.replay_us(call, self._flush, message["iterations"])}
 
     def coverage(self, message: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
         """What the candidate's own kernels have to do with its output; the module is of no use afterwards."""
         slot, device = message["slot"], self.device
 
         def run(model: Callable[..., Any], name: str) -> Any:
+            inputs = map_tree(self.sets[name], same_layout_copy)
             with torch.no_grad():
-                return model(*map_tree(self.sets[name], same_layout_copy))
+                return [model(*inputs), inputs]  # what is written into inputs reaches the caller, too
 
         def anew() -> Any:
             return run(self._module(message, descriptors, self.make["candidate"]), message["set"])

@@ -1,8 +1,6 @@
 """Which shortcuts are found in a graph, what they cost, and what is no shortcut."""
 
-import importlib.util
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -18,17 +16,7 @@ from everforge.runners.linearity import journey_of
 from everforge.runners.variant_work import notes_of
 from everforge.runners.zero_blocks import Shape, Zeros
 
-
-def _beside(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-graph_of = _beside("traced_modules").graph_of
+GraphOf = Callable[..., TaskGraph]
 
 LINEAR = {"linear": nn.Linear(8, 16)}
 ROWS = torch.randn(4, 8)  # stated: 2·4·8·16 = 1024 FLOPs
@@ -41,27 +29,27 @@ def only(graph: TaskGraph) -> Shortcut:
     return found[0]
 
 
-def test_sum_over_columns_leaves_one_column() -> None:
+def test_sum_over_columns_leaves_one_column(graph_of: GraphOf) -> None:
     found = only(graph_of(lambda m, x: (m.linear(x) / 2 - 1).sum(1), ROWS, **LINEAR))
     assert found.flops == 2 * 4 * 8
     assert found.read_shares == {"p_linear_weight": 1 / 16, "p_linear_bias": 1 / 16}
     assert "matrix-vector" in found.reason
 
 
-def test_sum_over_rows_leaves_one_row() -> None:
+def test_sum_over_rows_leaves_one_row(graph_of: GraphOf) -> None:
     assert only(graph_of(lambda m, x: m.linear(x).mean(0), ROWS, **LINEAR)).flops == 2 * 8 * 16
 
 
-def test_sum_over_everything_leaves_one_dot_product() -> None:
+def test_sum_over_everything_leaves_one_dot_product(graph_of: GraphOf) -> None:
     assert only(graph_of(lambda m, x: m.linear(x).sum(), ROWS, **LINEAR)).flops == 2 * 8
 
 
-def test_sum_over_parts_of_the_columns_is_followed_through_views_and_casts() -> None:
+def test_sum_over_parts_of_the_columns_is_followed_through_views_and_casts(graph_of: GraphOf) -> None:
     graph = graph_of(lambda m, x: m.linear(x).double().view(4, 4, 4).transpose(1, 2).mean(1), ROWS, **LINEAR)
     assert only(graph).flops == 1024 / 4
 
 
-def test_scale_of_each_column_stays_linear_and_of_each_element_does_not() -> None:
+def test_scale_of_each_column_stays_linear_and_of_each_element_does_not(graph_of: GraphOf) -> None:
     weighted = graph_of(
         lambda m, x: (m.linear(x) * m.scale).sum(1), ROWS, scale=nn.Parameter(torch.randn(16)), **LINEAR
     )
@@ -81,7 +69,7 @@ def test_scale_of_each_column_stays_linear_and_of_each_element_does_not() -> Non
         pytest.param(lambda m, x: m.linear(x), id="result itself"),
     ],
 )
-def test_what_needs_every_column_is_no_shortcut(forward: object) -> None:
+def test_what_needs_every_column_is_no_shortcut(graph_of: GraphOf, forward: object) -> None:
     assert shortcuts(graph_of(forward, ROWS, **LINEAR)) == ()
 
 
@@ -97,24 +85,26 @@ def test_what_needs_every_column_is_no_shortcut(forward: object) -> None:
         pytest.param(nn.ConvTranspose2d(3, 5, 3, stride=2), lambda y: y.sum((2, 3)), 2 * 2 * 3 * 45, id="transposed"),
     ],
 )
-def test_convolution_that_is_averaged_needs_one_window(layer: nn.Module, pool: object, flops: float) -> None:
+def test_convolution_that_is_averaged_needs_one_window(
+    graph_of: GraphOf, layer: nn.Module, pool: object, flops: float
+) -> None:
     assert only(graph_of(lambda m, x: pool(m.layer(x)), IMAGE, layer=layer)).flops == flops  # type: ignore[operator]
 
 
-def test_two_linear_layers_in_a_row_are_one_made_at_load() -> None:
+def test_two_linear_layers_in_a_row_are_one_made_at_load(graph_of: GraphOf) -> None:
     found = only(graph_of(nn.Sequential(nn.Linear(8, 64), nn.Linear(64, 4)), ROWS))
     assert found.flops == 2 * 4 * 8 * 4
     assert found.read_shares["p_0_weight"] == 8 * 4 / (8 * 64 + 64 * 4)
     assert shortcuts(graph_of(nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 4)), ROWS)) == ()
 
 
-def test_attention_without_softmax_is_bracketed_the_other_way() -> None:
+def test_attention_without_softmax_is_bracketed_the_other_way(graph_of: GraphOf) -> None:
     q = torch.randn(2, 32, 4)
     found = only(graph_of(lambda m, q, k, v: (q @ k.mT * 0.5) @ v, q, q.clone(), q.clone()))
     assert found.flops == 2 * 2 * (4 * 32 * 4 + 32 * 4 * 4)  # stated: 2·2·32·32·8
 
 
-def test_product_of_looked_up_rows_can_be_looked_up() -> None:
+def test_product_of_looked_up_rows_can_be_looked_up(graph_of: GraphOf) -> None:
     found = only(graph_of(nn.Sequential(nn.Embedding(10, 8), nn.Linear(8, 16)), torch.arange(4)))
     assert found.flops == 0
 
@@ -130,12 +120,12 @@ def test_product_of_looked_up_rows_can_be_looked_up() -> None:
         pytest.param(lambda m, a, b: functional.linear(b, a.tril(-1)), 2 * 6 * 15, id="strict triangle"),
     ],
 )
-def test_zeros_of_a_triangle_need_no_multiplying(forward: object, flops: float) -> None:
+def test_zeros_of_a_triangle_need_no_multiplying(graph_of: GraphOf, forward: object, flops: float) -> None:
     square = torch.randn(6, 6)
     assert only(graph_of(forward, square, square.clone())).flops == flops
 
 
-def test_triangle_seen_in_an_inputs_values_counts_as_one() -> None:
+def test_triangle_seen_in_an_inputs_values_counts_as_one(graph_of: GraphOf) -> None:
     square = torch.randn(6, 6)
     graph = graph_of(lambda m, a, b: a @ b, square, square.clone())
     names = [node.id for node in graph.nodes if node.op == "input"]
@@ -143,20 +133,20 @@ def test_triangle_seen_in_an_inputs_values_counts_as_one() -> None:
     assert shortcuts(graph, dict.fromkeys(names, upper))[0].flops == 2 * 56
 
 
-def test_note_tells_both_flop_counts() -> None:
+def test_note_tells_both_flop_counts(graph_of: GraphOf) -> None:
     graph = graph_of(lambda m, x: m.linear(x).sum(1), ROWS, **LINEAR)
     (note,) = notes_of(graph, shortcuts(graph))
     assert "64 FLOPs are enough where the reference states 1.02e+03" in note
 
 
-def test_operations_without_effect_are_told() -> None:
+def test_operations_without_effect_are_told(graph_of: GraphOf) -> None:
     graph = graph_of(lambda m, x: torch.logsumexp(x.amax(1, keepdim=True), 1), ROWS)
     assert notes_of(graph, ()) == (
         "variant main: logsumexp works along a dimension of size 1, where there is nothing to reduce",
     )
 
 
-def test_parameter_that_is_never_read_is_told() -> None:
+def test_parameter_that_is_never_read_is_told(graph_of: GraphOf) -> None:
     graph = graph_of(lambda m, x: x * 2, ROWS, weight=nn.Parameter(torch.randn(3)))
     assert notes_of(graph, ()) == ("variant main: parameter weight is never read",)
 
@@ -175,7 +165,7 @@ STEPS = {
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.sampled_from(sorted(STEPS)), max_size=5))
-def test_tracked_factors_always_multiply_up_to_the_elements_there_are(steps: list[str]) -> None:
+def test_tracked_factors_always_multiply_up_to_the_elements_there_are(graph_of: GraphOf, steps: list[str]) -> None:
     def forward(module: object, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         y = x @ weight
         for step in steps:

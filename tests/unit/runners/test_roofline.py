@@ -1,8 +1,6 @@
 """The floors of a task and how a time is held against them."""
 
-import importlib.util
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from everforge.model.device import DeviceKind, Peaks
-from everforge.model.graph import TraceFailure
+from everforge.model.graph import TaskGraph, TraceFailure
 from everforge.model.precision import Precision
 from everforge.runners.algebra import shortcuts
 from everforge.runners.devices import device_of
@@ -25,24 +23,14 @@ from everforge.runners.roofline import (
     suspicion_floor_us,
 )
 
-
-def _beside(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-graph_of = _beside("traced_modules").graph_of
+GraphOf = Callable[..., TaskGraph]
 
 FAILED = TraceFailure(variant="main", reason="no")
 # 1 byte a microsecond and 1 FLOP a microsecond: floors are counts.
 SLOW = Peaks(bandwidth_bytes_per_s=1e6, flops_per_s={Precision.FP32: 1e6})
 
 
-def test_results_may_still_lie_in_the_cache_when_the_clock_stops() -> None:
+def test_results_may_still_lie_in_the_cache_when_the_clock_stops(graph_of: GraphOf) -> None:
     graph = graph_of(lambda m, x: x.exp(), torch.randn(1000))
     assert floor_us(graph, SLOW, Precision.FP32) == pytest.approx(8000)
     assert suspicion_floor_us(graph, SLOW, Precision.FP32, cache_bytes=0) == pytest.approx(8000)
@@ -61,7 +49,7 @@ def test_results_may_still_lie_in_the_cache_when_the_clock_stops() -> None:
     ],
 )
 def test_rate_is_the_best_that_gives_the_policys_precision(
-    policy: Precision, rates: dict[Precision, float], rate: float
+    graph_of: GraphOf, policy: Precision, rates: dict[Precision, float], rate: float
 ) -> None:
     graph = graph_of(nn.Linear(64, 64), torch.randn(64, 64))
     peaks = Peaks(bandwidth_bytes_per_s=1e15, flops_per_s=rates)
@@ -74,7 +62,7 @@ def test_untraced_task_has_no_floor() -> None:
     assert shortcut_floor_us(FAILED, (), SLOW, Precision.FP32, 0) is None
 
 
-def test_shortcut_floor_has_the_reduced_flops_and_the_weights_summed_at_load() -> None:
+def test_shortcut_floor_has_the_reduced_flops_and_the_weights_summed_at_load(graph_of: GraphOf) -> None:
     graph = graph_of(lambda m, x: m.linear(x).sum(1), torch.randn(4, 8), linear=nn.Linear(8, 16))
     found = shortcuts(graph)
     assert suspicion_floor_us(graph, SLOW, Precision.FP32, 0) == pytest.approx(1024)
@@ -93,7 +81,9 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 @given(cache=st.integers(0, 1 << 12), policy=st.sampled_from(Precision), rate=st.floats(1e3, 1e9))
-def test_no_floor_is_above_a_stricter_one(name: str, cache: int, policy: Precision, rate: float) -> None:
+def test_no_floor_is_above_a_stricter_one(
+    graph_of: GraphOf, name: str, cache: int, policy: Precision, rate: float
+) -> None:
     graph = _GRAPHS.setdefault(
         name, graph_of(MODELS[name], torch.randn(8, 8), first=nn.Linear(8, 8), second=nn.Linear(8, 2))
     )
@@ -107,7 +97,7 @@ def test_no_floor_is_above_a_stricter_one(name: str, cache: int, policy: Precisi
     assert shortcut is None or shortcut <= suspicion
 
 
-_GRAPHS: dict[str, object] = {}
+_GRAPHS: dict[str, TaskGraph] = {}
 
 TIMES = st.floats(1e-3, 1e6)
 

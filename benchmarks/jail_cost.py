@@ -1,0 +1,115 @@
+"""What the jail costs: starting, stopping and ending a worker, and system calls under the filter.
+
+`python benchmarks/jail_cost.py` on Linux, x86_64 or aarch64. The numbers in `runners/seccomp.py`,
+`runners/process_tree.py` and `runners/jail.py` are from it.
+"""
+
+import fcntl
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from everforge.runners import kernel_calls, seccomp
+from everforge.runners.jail import Limits
+from everforge.runners.nursery import Nursery
+from everforge.runners.worker_handle import Worker
+
+# Returns once there can be no more of them; those that are there go on trying.
+BOMB = """
+import os
+
+def fork():
+    try:
+        return os.fork()
+    except OSError:
+        return None
+
+while (child := fork()) is not None:
+    if child == 0:
+        while True:
+            fork()
+"""
+PROCESSES = 256
+CALLS = 200_000
+FORKS = 200
+ROUNDS = 5
+
+
+def fork_and_exec() -> None:
+    """Start `true` and wait for it."""
+    child = os.fork()
+    if child == 0:
+        os.execv("/bin/true", ["true"])
+    os.waitpid(child, 0)
+
+
+def median_us(work: Callable[[], object], count: int) -> float:
+    """Microseconds for each call: the median of some rounds."""
+    rounds = []
+    for _ in range(ROUNDS):
+        began_s = time.perf_counter()
+        for _ in range(count):
+            work()
+        rounds.append((time.perf_counter() - began_s) / count * 1e6)
+    return statistics.median(rounds)
+
+
+def measure() -> dict[str, float]:
+    """The three loops, by name."""
+    return {
+        "getppid": median_us(os.getppid, CALLS),
+        "fcntl": median_us(lambda: fcntl.fcntl(0, fcntl.F_GETFD), CALLS),
+        "fork, exec, wait": median_us(fork_and_exec, FORKS),
+    }
+
+
+def load(worker: Worker, source: str) -> None:
+    """Have the worker import a candidate."""
+    message = {"op": "load", "device": "cpu", "tf32": False, "source": f"{source}\nclass ModelNew: pass\n"}
+    worker.ask(message, deadline_s=time.monotonic() + 60)
+
+
+def measure_worker(nursery: Nursery, source: str) -> dict[str, float]:
+    """Milliseconds to start a worker, to stop and continue it while it runs `source`, and to end it."""
+    limits = Limits(cpu_seconds=60, address_bytes=None, file_bytes=1 << 20, processes=PROCESSES)
+    times_s = [time.perf_counter()]
+    with nursery.worker(limits) as worker:
+        load(worker, source)
+        times_s.append(time.perf_counter())
+        with worker.frozen():
+            times_s.append(time.perf_counter())
+        times_s.append(time.perf_counter())
+        worker.end()
+        times_s.append(time.perf_counter())
+    names = ("start", "stop", "continue", "end")
+    return {name: (after - before) * 1e3 for name, before, after in zip(names, times_s, times_s[1:], strict=False)}
+
+
+def measure_workers() -> None:
+    """Print the medians for a worker of one process, and for one that forks as fast as it can."""
+    with tempfile.TemporaryDirectory() as root:
+        Path(root).chmod(0o711)
+        nursery = Nursery(Path(root))
+        print("layers:", ", ".join(nursery.layers))
+        for name, source in (("one process", ""), (f"{PROCESSES} processes that fork", BOMB)):
+            rounds = [measure_worker(nursery, source) for _ in range(ROUNDS)]
+            medians = {step: statistics.median(one[step] for one in rounds) for step in rounds[0]}
+            print(f"{name}:", ", ".join(f"{step} {time_ms:.2f} ms" for step, time_ms in medians.items()))
+        nursery.close()
+
+
+def main() -> None:
+    """Print a line for each kind of worker, then one for each loop."""
+    measure_workers()
+    without = measure()
+    kernel_calls.forbid_new_privileges()
+    seccomp.apply()
+    for name, time_us in measure().items():
+        print(f"{name}: {without[name]:.2f} us without, {time_us:.2f} us with the filter")
+
+
+if __name__ == "__main__":
+    main()

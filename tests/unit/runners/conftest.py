@@ -12,13 +12,11 @@ from torch import nn
 
 from everforge.model.device import DeviceKind, Environment, Peaks
 from everforge.model.graph import TaskGraph
-from everforge.model.graph import TaskGraph
 from everforge.model.precision import Precision
 from everforge.runners.devices import device_of
 from everforge.runners.environment import environment_of
 from everforge.runners.jail import Limits
 from everforge.runners.nursery import Nursery
-from everforge.runners.tracing import trace_task
 from everforge.runners.tracing import trace_task
 from everforge.runners.worker_handle import Worker
 
@@ -86,32 +84,6 @@ class Confidant:
 @pytest.fixture(scope="session")
 def confidant(nursery: Nursery) -> Confidant:
     return Confidant(nursery)
-
-
-class Forward(nn.Module):
-    """A module made of its forward(), which gets the module and its parts: `lambda m, x: m.linear(x).sum()`."""
-
-    def __init__(self, forward: Callable[..., Any], **parts: Any) -> None:
-        super().__init__()
-        self._forward = forward
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, *inputs: torch.Tensor) -> Any:
-        return self._forward(self, *inputs)
-
-
-@pytest.fixture(scope="session")
-def graph_of() -> Callable[..., TaskGraph]:
-    """Traces a module, or a forward() with its parts, on some inputs."""
-
-    def traced(model: nn.Module | Callable[..., Any], *inputs: torch.Tensor, **parts: Any) -> TaskGraph:
-        module = model if isinstance(model, nn.Module) else Forward(model, **parts)
-        graph = trace_task(module.eval(), inputs, "main", [])
-        assert isinstance(graph, TaskGraph), graph
-        return graph
-
-    return traced
 
 
 class Forward(nn.Module):

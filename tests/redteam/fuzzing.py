@@ -282,11 +282,7 @@ def answering(answers: list[Any]) -> str:
 
 CHANNELS = {
     "half-a-header": forging("ours.sendall(b'\\x00\\x00')\ntime.sleep(600)"),
-    "half-a-body": forging("ours.sendall(struct.pack('!I', 100) + b'{\"desc')\ntime.sleep(600)"),
     "half-a-body-then-end": forging("ours.sendall(struct.pack('!I', 100) + b'{\"desc')\nos._exit(0)"),
-    "byte-by-byte": forging(
-        "for byte in struct.pack('!I', 1000) + b' ' * 1000:\n    ours.sendall(bytes((byte,)))\n    time.sleep(0.5)"
-    ),
     "announced-flood": forging(
         "ours.sendall(struct.pack('!I', 0xFFFFFFFF))\nwhile True:\n    ours.sendall(b'x' * 65536)"
     ),

@@ -17,22 +17,14 @@ from everforge.runners.jail import Limits
 from everforge.runners.nursery import Nursery
 from everforge.runners.worker_handle import Worker
 
-# Returns once there can be no more of them; those that are there go on trying.
-BOMB = """
-import os
-
-def fork():
-    try:
-        return os.fork()
-    except OSError:
-        return None
-
-while (child := fork()) is not None:
-    if child == 0:
-        while True:
-            fork()
+PROCESSES = 200
+FORKING = f"""
+import os, time
+for _ in range({PROCESSES - 1}):
+    if os.fork() == 0:
+        time.sleep(300)
 """
-PROCESSES = 256
+STOPS = 20
 CALLS = 200_000
 FORKS = 200
 ROUNDS = 5
@@ -73,28 +65,35 @@ def load(worker: Worker, source: str) -> None:
 
 
 def measure_worker(nursery: Nursery, source: str) -> dict[str, float]:
-    """Milliseconds to start a worker, to stop and continue it while it runs `source`, and to end it."""
-    limits = Limits(cpu_seconds=60, address_bytes=None, file_bytes=1 << 20, processes=PROCESSES)
-    times_s = [time.perf_counter()]
+    """Milliseconds to start a worker that runs `source`, to stop it and continue it (medians), and to end it."""
+    limits = Limits(cpu_seconds=60, address_bytes=None, file_bytes=1 << 20, processes=2 * PROCESSES)
+    began_s = time.perf_counter()
     with nursery.worker(limits) as worker:
         load(worker, source)
-        times_s.append(time.perf_counter())
-        with worker.frozen():
-            times_s.append(time.perf_counter())
-        times_s.append(time.perf_counter())
+        times_s = {"start": time.perf_counter() - began_s}
+        rounds = [stop_and_continue_s(worker) for _ in range(STOPS)]
+        times_s["stop"], times_s["continue"] = (statistics.median(column) for column in zip(*rounds, strict=True))
+        began_s = time.perf_counter()
         worker.end()
-        times_s.append(time.perf_counter())
-    names = ("start", "stop", "continue", "end")
-    return {name: (after - before) * 1e3 for name, before, after in zip(names, times_s, times_s[1:], strict=False)}
+        times_s["end"] = time.perf_counter() - began_s
+    return {name: time_s * 1e3 for name, time_s in times_s.items()}
+
+
+def stop_and_continue_s(worker: Worker) -> tuple[float, float]:
+    """Seconds until all is stopped, and until all is continued."""
+    began_s = time.perf_counter()
+    with worker.frozen():
+        stopped_s = time.perf_counter()
+    return stopped_s - began_s, time.perf_counter() - stopped_s
 
 
 def measure_workers() -> None:
-    """Print the medians for a worker of one process, and for one that forks as fast as it can."""
+    """Print the medians for a worker of one process, and for one of many."""
     with tempfile.TemporaryDirectory() as root:
         Path(root).chmod(0o711)
         nursery = Nursery(Path(root))
         print("layers:", ", ".join(nursery.layers))
-        for name, source in (("one process", ""), (f"{PROCESSES} processes that fork", BOMB)):
+        for name, source in (("one process", ""), (f"{PROCESSES} processes", FORKING)):
             rounds = [measure_worker(nursery, source) for _ in range(ROUNDS)]
             medians = {step: statistics.median(one[step] for one in rounds) for step in rounds[0]}
             print(f"{name}:", ", ".join(f"{step} {time_ms:.2f} ms" for step, time_ms in medians.items()))

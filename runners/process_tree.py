@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# A scan of a single process takes about 0.1 ms; a thread that is on a processor notices the signal within a tick.
+# A scan of a single process takes less than 0.1 ms, and the signal about as long to be noticed.
 _PAUSE_S = 50e-6
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

@@ -117,8 +117,16 @@ def test_two_hundred_processes_are_ended_at_once(confidant: Any, trusted: bool) 
         assert len(everything) == 201
         with within(0.0):
             worker.end()
-    states = [process_tree._fields(f"/proc/{pid}/stat")[:1] for pid in everything]
-    assert all(state in ([], ["Z"]) for state in states)  # gone, or dead and not yet noticed by the machine's init
+    # Killed they are; giving back their memory can take a busy machine longer than the end waits.
+    deadline_s = time.monotonic() + 30
+    while any(is_alive(pid) for pid in everything):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    """Neither gone nor dead without its parent having noticed."""
+    return process_tree._fields(f"/proc/{pid}/stat")[:1] not in ([], ["Z"])
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,13 @@ from math import prod
 from everforge.model.graph import GraphNode, Shortcut, TaskGraph
 from everforge.runners.dataflow import Flow, factors, is_convolution, operands, short_name
 from everforge.runners.linearity import Dims, Journey, Kind, dims_of, journey_of
-from everforge.runners.operations import PRODUCTS, VIEWS
+from everforge.runners.operations import VIEWS
 from everforge.runners.tracing_cost import is_transposed, node_flops
 from everforge.runners.zero_blocks import Zeros, kept_flops
 
 # A shortcut that saves less than a tenth of a product cannot be told from a good kernel.
 _WORTH = 0.9
+_BRACKETED = ("linear", "mm", "bmm", "matmul", "addmm", "baddbmm")
 
 
 def shortcuts(graph: TaskGraph, zeros: Mapping[str, Zeros] | None = None) -> tuple[Shortcut, ...]:
@@ -84,7 +85,7 @@ def _collapse_reason(node: GraphNode, dims: Dims, journey: Journey) -> str:
     summed = [
         f"{_count(dims, kind)} {names[kind]}" + (f" down to {left}" if left > 1 else "")
         for kind in Kind
-        if (left := journey.left(kind)) < _count(dims, kind)
+        if (kind is not Kind.BATCH or is_convolution(node)) and (left := journey.left(kind)) < _count(dims, kind)
     ]
     vector = " (a matrix-vector product)" if not is_convolution(node) and journey.left(Kind.COLUMN) == 1 else ""
     return f"the {_called(node)} is only used summed over its {' and '.join(summed)}{vector}"
@@ -113,19 +114,22 @@ def _leaves_of(shares: Mapping[str, float], flow: Flow) -> dict[str, float]:
 
 
 def _brackets(graph: TaskGraph, flow: Flow) -> Iterator[Found]:
-    """`(A · B) · C` as `A · (B · C)`, where `B · C` is smaller or can be made at load."""
+    """`(A · B) · C` as `A · (B · C)`, where that is less or can be made at load, and `C · (A · B)` as `(C · A) · B`."""
     results = frozenset(result.node for result in graph.results)
     inner: dict[str, int] = {}
     for node in _live(flow):
         journey, dims = journey_of(node, flow, results), dims_of(node, flow)
-        if journey is None or dims is None or is_convolution(node):
+        if journey is None or dims is None or is_convolution(node) or short_name(node) == "einsum":
             continue
         inner.setdefault(node.id, _length(node, flow))
-        following = _next_product(dims, journey, flow)
+        following, is_left = _next_product(dims, journey, flow)
         if following is None:
             continue
-        inner[following.id] = min(inner[node.id], _length(following, flow))
-        kept, read_shares = _rebracketed(node, following, dims, inner[node.id], flow)
+        if is_left:
+            inner[following.id] = min(inner[node.id], _length(following, flow))
+            kept, read_shares = _rebracketed(node, following, dims, inner[node.id], flow)
+        else:
+            kept, read_shares = _from_the_left(following, dims, inner[node.id]), {}
         if kept < _WORTH * (node_flops(node, flow) + node_flops(following, flow)):
             reason = f"nothing but linear operations lies between the products {node.id} and {following.id}"
             yield reason, {node.id: 0.0, following.id: kept}, read_shares
@@ -137,21 +141,32 @@ def _length(node: GraphNode, flow: Flow) -> int:
     return meta.shape[-1] if meta is not None and meta.shape else 1
 
 
-def _next_product(dims: Dims, journey: Journey, flow: Flow) -> GraphNode | None:
-    """The only reader of a product's whole result, if it is a product over exactly its columns."""
+def _next_product(dims: Dims, journey: Journey, flow: Flow) -> tuple[GraphNode | None, bool]:
+    """The only reader of a product's whole result, if it is a product too, and whether it reads it as its left."""
     if len(journey.ends) != 1:
-        return None
+        return None, False
     reader, name, reached = journey.ends[0]
-    if (
-        reader is None
-        or short_name(reader) not in PRODUCTS
-        or dims_of(reader, flow) is None
-        or len(factors(reader)) < 2
-    ):
-        return None
-    columns = prod(factor.size for factor in reached[-1] if factor.kind is Kind.COLUMN) if reached else 0
-    whole = columns == _count(dims, Kind.COLUMN) and all(factor.kind is Kind.COLUMN for factor in reached[-1])
-    return reader if whole and factors(reader)[0] == name and factors(reader)[1] != name else None
+    if reader is None or short_name(reader) not in _BRACKETED or dims_of(reader, flow) is None:
+        return None, False
+    if len(factors(reader)) < 2 or len(set(factors(reader))) < 2 or not _is_whole(reached, dims):
+        return None, False
+    is_left = factors(reader)[0] == name
+    # The weight of `linear` is read across, which no bracket changes.
+    return (None, False) if not is_left and short_name(reader) == "linear" else (reader, is_left)
+
+
+def _is_whole(reached: Dims, dims: Dims) -> bool:
+    """Whether the last dimension still holds all columns of a product and nothing else, and the others all rows."""
+    if len(reached) < 2:
+        return False
+    columns = all(factor.kind is Kind.COLUMN for factor in reached[-1])
+    return columns and all(_count(reached, kind) == _count(dims, kind) for kind in (Kind.COLUMN, Kind.ROW))
+
+
+def _from_the_left(following: GraphNode, dims: Dims, inner: int) -> float:
+    """FLOPs of `C · (A · B)` as `(C · A) · B`."""
+    *batch, rows, columns = following.outputs[0].shape
+    return 2.0 * prod(batch) * rows * inner * (_count(dims, Kind.ROW) + columns)
 
 
 def _rebracketed(

@@ -87,7 +87,7 @@ class Need:
 def _asked_of(need: Need) -> Shares:
     """What a need asks of the operands; nothing where the operation is not known."""
     node = need.node
-    if not node.op.startswith("aten.") or not node.outputs or not need.operands:
+    if not node.op.startswith("aten.") or not need.operands or not any(meta.elements for meta in node.outputs):
         return {}
     name = short_name(node)
     rule = _convolved if is_convolution(node) else _SPECIAL.get(name)

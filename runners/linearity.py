@@ -63,19 +63,37 @@ class Journey:
 
 def dims_of(node: GraphNode, flow: Flow) -> Dims | None:
     """The dimensions of a product's result by what they count; None for one that is not followed."""
-    meta, name, shapes = flow.meta(node.id), short_name(node), flow.shapes(node)
+    meta, shapes = flow.meta(node.id), flow.shapes(node)
     if meta is None or len(shapes) < 2:
         return None
-    shape = meta.shape
+    kinds = _kinds_of(node, len(meta.shape), shapes)
+    return tuple((Factor(kind, size),) for kind, size in zip(kinds, meta.shape, strict=True)) if kinds else None
+
+
+def _kinds_of(node: GraphNode, count: int, shapes: list[tuple[int, ...]]) -> list[Kind]:
+    """What each dimension of a product's result counts; empty where it is not known."""
+    name, left, right = short_name(node), len(shapes[0]), len(shapes[1])
     if is_convolution(node):
-        kinds = [Kind.BATCH, Kind.COLUMN, *[Kind.PLACE] * (len(shape) - 2)] if len(shape) == len(shapes[1]) else []
-    elif name in ("linear", "mm", "addmm") or (name == "matmul" and len(shapes[1]) == 2 and len(shapes[0]) >= 2):
-        kinds = [*[Kind.ROW] * (len(shape) - 1), Kind.COLUMN]
-    elif name in ("bmm", "baddbmm") or (name == "matmul" and len(shapes[0]) == len(shapes[1]) == len(shape)):
-        kinds = [*[Kind.BATCH] * (len(shape) - 2), Kind.ROW, Kind.COLUMN]
-    else:
-        kinds = []
-    return tuple((Factor(kind, size),) for kind, size in zip(kinds, shape, strict=True)) if kinds else None
+        return [Kind.BATCH, Kind.COLUMN, *[Kind.PLACE] * (count - 2)] if count == right else []
+    if name == "einsum":
+        return _kinds_of_einsum(str(argument(node, 0, "equation")), count)
+    if name == "mv" or (name == "matmul" and right == 1 and left > 1):
+        return [Kind.ROW] * count
+    if name in ("linear", "mm", "addmm") or (name == "matmul" and right == 2 and left > 1):
+        return [*[Kind.ROW] * (count - 1), Kind.COLUMN]
+    if name in ("bmm", "baddbmm") or (name == "matmul" and left > 1):
+        return [*[Kind.BATCH] * (count - 2), Kind.ROW, Kind.COLUMN]
+    return []
+
+
+def _kinds_of_einsum(equation: str, count: int) -> list[Kind]:
+    """Indices of both operands, of the first alone and of the second alone, for two operands without an ellipsis."""
+    terms, _, result = equation.replace(" ", "").partition("->")
+    operands_of = terms.split(",")
+    if len(operands_of) != 2 or len(result) != count or not result.isalpha():
+        return []
+    first, second = operands_of
+    return [Kind.BATCH if i in first and i in second else Kind.ROW if i in first else Kind.COLUMN for i in result]
 
 
 def journey_of(node: GraphNode, flow: Flow, results: frozenset[str]) -> Journey | None:
@@ -115,7 +133,7 @@ def _step(reader: GraphNode, name: str, carried: dict[str, Dims], flow: Flow, re
     operation, dims, meta = short_name(reader), carried[name], flow.meta(reader.id)
     if not reader.op.startswith("aten.") or meta is None or operation in PRODUCTS:
         return None
-    if operation in ("add", "sub", "mul", "div"):
+    if operation in ("add", "sub", "rsub", "mul", "div"):
         return _combined(reader, name, carried, flow, reached)
     if flow.operand(reader, 0) != name:
         return None

@@ -44,6 +44,18 @@ def test_sum_over_everything_leaves_one_dot_product(graph_of: GraphOf) -> None:
     assert only(graph_of(lambda m, x: m.linear(x).sum(), ROWS, **LINEAR)).flops == 2 * 8
 
 
+@pytest.mark.parametrize(
+    ("forward", "flops"),
+    [
+        pytest.param(lambda m, a, b: torch.einsum("bik,bkj->bij", a, b).sum(2), 2 * 2 * 4 * 8, id="einsum"),
+        pytest.param(lambda m, a, b: (1 - a @ b).sum(1), 2 * 2 * 8 * 5, id="rows of a batch, subtracted"),
+        pytest.param(lambda m, a, b: (a @ b[0, :, 0]).sum(), 2 * 8, id="product with a vector"),
+    ],
+)
+def test_products_of_every_spelling_are_followed(graph_of: GraphOf, forward: object, flops: float) -> None:
+    assert only(graph_of(forward, torch.randn(2, 4, 8), torch.randn(2, 8, 5))).flops == flops
+
+
 def test_sum_over_parts_of_the_columns_is_followed_through_views_and_casts(graph_of: GraphOf) -> None:
     graph = graph_of(lambda m, x: m.linear(x).double().view(4, 4, 4).transpose(1, 2).mean(1), ROWS, **LINEAR)
     assert only(graph).flops == 1024 / 4
@@ -104,6 +116,12 @@ def test_attention_without_softmax_is_bracketed_the_other_way(graph_of: GraphOf)
     assert found.flops == 2 * 2 * (4 * 32 * 4 + 32 * 4 * 4)  # stated: 2·2·32·32·8
 
 
+def test_product_read_from_the_left_is_bracketed_the_other_way(graph_of: GraphOf) -> None:
+    short, tall = torch.randn(2, 64), torch.randn(64, 8)
+    found = only(graph_of(lambda m, c, a: c @ m.linear(a), short, tall, **LINEAR))
+    assert found.flops == 2 * (2 * 64 * 8 + 2 * 8 * 16)  # stated: 2·(64·8·16 + 2·64·16)
+
+
 def test_product_of_looked_up_rows_can_be_looked_up(graph_of: GraphOf) -> None:
     found = only(graph_of(nn.Sequential(nn.Embedding(10, 8), nn.Linear(8, 16)), torch.arange(4)))
     assert found.flops == 0
@@ -144,6 +162,20 @@ def test_operations_without_effect_are_told(graph_of: GraphOf) -> None:
     assert notes_of(graph, ()) == (
         "variant main: logsumexp works along a dimension of size 1, where there is nothing to reduce",
     )
+
+
+def test_parameters_that_a_module_reads_out_of_sight_are_not_told(graph_of: GraphOf) -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls.add_(1)
+            return self.linear(x)
+
+    assert notes_of(graph_of(Counting(), ROWS), ()) == ()
 
 
 def test_parameter_that_is_never_read_is_told(graph_of: GraphOf) -> None:

@@ -50,6 +50,10 @@ def test_expanded_input_is_read_once_and_multiplied_once(work_of: WorkOf) -> Non
     assert work.flops == 2 * 1 * 8 * 16
 
 
+def test_empty_batch_needs_no_weights(work_of: WorkOf) -> None:
+    assert work_of(nn.Linear(8, 16), torch.randn(0, 8)) == LeastWork(0.0, 0.0, 0.0)
+
+
 def test_lookup_reads_its_indices_and_of_the_table_nothing_is_certain(work_of: WorkOf) -> None:
     assert work_of(nn.Embedding(1000, 64), torch.arange(4)).bytes_read == 8 * 4
     gathered = work_of(lambda m, x, index: x.gather(1, index), ROWS, torch.zeros(4, 2, dtype=torch.int64))

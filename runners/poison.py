@@ -4,31 +4,25 @@ A kernel that leaves part of its output alone is right by chance where its memor
 output. Used by `worker.py` for the calls that are compared, never for those that are timed.
 """
 
-import ctypes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
-# Read as floats of any width: numbers beyond 1e38 in magnitude, or NaN.
-_BYTE = 0xFE
+from everforge.runners.kernel_calls import POISON_BYTE, poison_allocations
+
 # A kernel's own buffers are of its outputs' sizes more often than not: so many of each size are poisoned.
 _BLOCKS = 2
-
-
-# mallopt(3): the byte's complement fills what malloc hands out; 0 fills nothing.
-_M_PERTURB = -6
 
 
 @contextmanager
 def poisoned_host_memory() -> Iterator[None]:
     """Have the C library fill what it hands out, where it can."""
-    set_option = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)  # musl has none
-    set_option(_M_PERTURB, _BYTE ^ 0xFF)
+    poison_allocations(True)
     try:
         yield
     finally:
-        set_option(_M_PERTURB, 0)
+        poison_allocations(False)
 
 
 def poison_device_memory(sizes_bytes: Sequence[int], device: torch.device) -> None:
@@ -36,5 +30,5 @@ def poison_device_memory(sizes_bytes: Sequence[int], device: torch.device) -> No
     if device.type == "cpu":
         return
     sizes = [max(size, 1) for size in sizes_bytes for _ in range(_BLOCKS)]
-    blocks = [torch.full((size,), _BYTE, dtype=torch.uint8, device=device) for size in sizes]
+    blocks = [torch.full((size,), POISON_BYTE, dtype=torch.uint8, device=device) for size in sizes]
     del blocks

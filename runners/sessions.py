@@ -233,6 +233,7 @@ class Session:
         hidden = [item for item in checked if item.reference.variant.held_out]
         readings = (before, self._device.reading())
         reports = [] if request.candidate.language is Language.PYTORCH else [item.coverage(trial) for item in timed]
+        trial.end()
         evidence, share = judge_coverage(request.candidate.language, reports)
         if evidence is not None:
             raise Judged.tampered([evidence])

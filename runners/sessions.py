@@ -67,6 +67,7 @@ class Session:
         self._references: dict[str, VariantReference] = {}
         self._facts: dict[str, VariantFacts] = {}
         self._derived: tuple[Variant, ...] = ()
+        self._notes: tuple[str, ...] = ()
         self._baselines: BaselineRunner | None = None
         self._evaluations: dict[str, Evaluation] = {}
 
@@ -105,12 +106,13 @@ class Session:
                 shortcut_floor_us=works[name].shortcut_floor_us,
                 graph=works[name].graph,
             )
+        self._notes = tuple(dict.fromkeys(notes))
         return TaskFacts(
             task_digest=self._task.digest,
             environment=self._environment,
             peaks=self._peaks,
             variants=tuple(self._facts.values()),
-            notes=tuple(dict.fromkeys(notes)),
+            notes=self._notes,
             device_seconds=time.monotonic() - started_s,
         )
 
@@ -141,7 +143,7 @@ class Session:
         return self._evaluations[request.trial_id]
 
     def _run(self, request: RunTrial, news: News) -> Evaluation:
-        record = TrialRecord(self._environment, self._task.digest, request.candidate.digest)
+        record = TrialRecord(self._environment, self._task.digest, request.candidate.digest, self._notes)
         finding = self._rules(request.candidate.source)
         if finding is not None:
             lines = tuple(f"line {broken.line}: {broken.reason}" for broken in finding.violations)

@@ -62,11 +62,14 @@ def timed_row(timed: TimedVariant) -> VariantResult:
 class TrialRecord:
     """Collects what becomes the evaluation, whatever the verdict."""
 
-    def __init__(self, environment: Environment, task_digest: str, candidate_digest: str) -> None:
+    def __init__(
+        self, environment: Environment, task_digest: str, candidate_digest: str, notes: tuple[str, ...] = ()
+    ) -> None:
         self.watch = Stopwatch(time.monotonic())
         self._environment = environment
         self._task_digest = task_digest
         self._candidate_digest = candidate_digest
+        self._notes = notes
 
     def evaluation(
         self,
@@ -97,6 +100,7 @@ class TrialRecord:
             evidence=evidence,
             own_share=own_share,
             readings=readings,
+            notes=self._notes,
             variants=rows,
             environment=self._environment,
             task_digest=self._task_digest,

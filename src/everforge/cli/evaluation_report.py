@@ -37,6 +37,7 @@ def _parts(evaluation: Evaluation, width: int) -> Iterator[RenderableType]:
         yield variants_table(evaluation.variants[first : first + per_table])
     yield from (Text(line) for line in headline(evaluation))
     yield from (Text(line) for line in measured_lines(evaluation))
+    yield from (Text(f"note: {printable(note)}", style="yellow") for note in evaluation.notes)
     if (throttling := throttling_line(evaluation.readings)) is not None:
         yield Text(throttling, style="yellow")
     yield from (Text(line, style="dim") for line in provenance(evaluation))

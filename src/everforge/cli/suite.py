@@ -16,7 +16,7 @@ from everforge.cli.evaluate import names_in
 from everforge.cli.metrics_port import MetricsPort, metering_at
 from everforge.cli.run import INTERRUPTED
 from everforge.cli.suite_plan import PlannedTask, planned_tasks
-from everforge.cli.suite_report import failure_lines, suite_table, summary_lines
+from everforge.cli.suite_report import failure_lines, note_lines, suite_table, summary_lines
 from everforge.cli.suite_run import SuitePorts, SuiteRequest, SuiteRun
 from everforge.errors import UsageError
 from everforge.model.budget import Budget
@@ -95,7 +95,12 @@ def _run(request: SuiteRequest, tasks: Sequence[PlannedTask], workstation: Works
         return INTERRUPTED
     console = Console()
     console.print(suite_table(report))
-    for line in (*failure_lines(report), *summary_lines(report), f"reports, champions and the store: {out}"):
+    for line in (
+        *note_lines(report),
+        *failure_lines(report),
+        *summary_lines(report),
+        f"reports, champions and the store: {out}",
+    ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return exit_code_of_report(report)
 

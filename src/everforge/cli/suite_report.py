@@ -68,6 +68,7 @@ def report_markdown(report: SuiteReport) -> str:
     lines += [f"- {line}" for line in summary_lines(report)]
     lines += ["", f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
     lines += [f"| {' | '.join(_escaped(cell) for cell in _cells(row))} |" for row in report.tasks]
+    lines += ["", *(f"- {_escaped(line)}" for line in note_lines(report))] if note_lines(report) else []
     return "\n".join(lines) + "\n"
 
 
@@ -96,6 +97,11 @@ def _speedup_cell(row: TaskRow) -> str:
     if row.sol_fraction is not None:
         lines.append(f"{row.sol_fraction:.0%} of light speed")
     return "\n".join([*lines, "algebraic shortcut"] if row.algebraic else lines)
+
+
+def note_lines(report: SuiteReport) -> list[str]:
+    """What a person should know of the tasks, a line each."""
+    return [f"{row.task}: note: {note}" for row in report.tasks for note in row.notes]
 
 
 def failure_lines(report: SuiteReport) -> list[str]:

@@ -31,6 +31,7 @@ def row_of_campaign(key: str, record: CampaignRecord, champion_path: str | None)
         trials=record.trials,
         device_seconds=record.spend.device_seconds,
         by_generator=record.by_generator,
+        notes=record.notes,
         error=_failure(record),
     )
 

@@ -34,6 +34,7 @@ class TaskRow(Record):
     trials: int = 0
     device_seconds: float = 0.0
     by_generator: tuple[Tally, ...] = Field((), description="The trials of each generator, and of each model")
+    notes: tuple[str, ...] = Field((), description="What a person should know of the task")
     error: str | None = Field(None, description="Why it was refused or failed")
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from rich.console import Console
 
-from everforge.cli.suite_report import failure_lines, report_csv, report_markdown, suite_table
+from everforge.cli.suite_report import failure_lines, note_lines, report_csv, report_markdown, suite_table
 from everforge.cli.suite_rows import row_of_campaign, row_of_error, suite_report
 from everforge.model.campaign import CampaignState, StopReason
 from everforge.model.device import DeviceKind
@@ -118,3 +118,11 @@ def test_markdown_and_table_name_failures_and_means() -> None:
     for part in ("1_A", "improved", "4.00x [4.00, 4.00]", "12.00x over fp32", "compile-bf16 200.0 us", "2_B", "failed"):
         assert part in table
     assert failure_lines(finished) == ["2_B: failed: device | lost"]
+
+
+def test_notes_on_a_task_are_in_every_report() -> None:
+    told = suite_report(
+        DeviceKind.CPU, "a processor", [TaskRow(task="1_A", status=TaskStatus.IMPROVED, notes=("collapses",))]
+    )
+    assert note_lines(told) == ["1_A: note: collapses"]
+    assert "- 1_A: note: collapses" in report_markdown(told)

@@ -20,7 +20,7 @@ from everforge.model.candidate import Candidate
 from everforge.model.check import CompileFault, GateReport
 from everforge.model.evaluation import Evaluation, VariantResult
 from everforge.model.interval import Interval
-from everforge.model.manifest import KernelOptimizationSpec, LlmSpec, Target, TaskSource, VariantSpec
+from everforge.model.manifest import InputsSpec, KernelOptimizationSpec, LlmSpec, Target, TaskSource, VariantSpec
 from everforge.model.task import TaskSpec, Variant
 from everforge.model.trial import Trial
 from everforge.model.verdict import Fault, Verdict
@@ -219,12 +219,19 @@ def _manifest_specs(draw: st.DrawFn) -> KernelOptimizationSpec:
 
 
 # Records with a rule that spans several fields.
+def _inputs_specs() -> st.SearchStrategy[InputsSpec]:
+    """No scale is 0."""
+    scales = st.lists(st.sampled_from(["0.01", "0.5", "1", "32", "1000.25"]), max_size=MAX_ELEMENTS)
+    return _from_fields(InputsSpec, scales=scales)
+
+
 _WHOLE: dict[type[BaseModel], Callable[[], st.SearchStrategy[Any]]] = {
     Interval: _intervals,
     TaskSpec: _tasks,
     Evaluation: _evaluations,
     Trial: _trials,
     GateReport: _gate_reports,
+    InputsSpec: _inputs_specs,
     TaskSource: _task_sources,
     KernelOptimizationSpec: _manifest_specs,
 }

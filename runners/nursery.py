@@ -67,6 +67,11 @@ class Nursery:
         # Address space of Python with torch mapped, before any candidate: limits come on top of it.
         self.address_bytes = int(message["address_bytes"])
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether workers can still be had."""
+        return self._process.poll() is None
+
     def close(self) -> None:
         """End the zygote and, through it, every worker."""
         self._channel.close()

@@ -23,6 +23,7 @@ from everforge.runners.channel import Channel, ChannelClosed, close_all
 from everforge.runners.coverage import counted, coverage_report
 from everforge.runners.devices import adapter_of
 from everforge.runners.integrity import Snapshot, changed, snapshot
+from everforge.runners.kernel_calls import keep_freed_memory
 from everforge.runners.layouts import same_layout_copy
 from everforge.runners.models import (
     Baseline,
@@ -268,6 +269,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 def run_worker(channel: Channel) -> None:
     """Answer requests until the parent closes the channel."""
+    keep_freed_memory()
     state = WorkerState()
     operations = {name: getattr(state, name) for name in _OPERATIONS}
     while True:

@@ -1,11 +1,25 @@
-"""What every record shares: frozen, no unknown fields, one canonical JSON, one digest."""
+"""What every record shares: frozen, no unknown fields, one canonical JSON, one digest.
+
+Parts of Kubernetes objects also carry the rules that the API server checks for them: `custom_resource.py` writes
+them into the CustomResourceDefinitions.
+"""
 
 import hashlib
 import json
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 
 class Record(BaseModel):
@@ -14,12 +28,64 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+@dataclass(frozen=True)
+class Rule:
+    """What the API server checks of a part of an object beyond its fields' types: an expression in CEL.
+
+    A rule either does in the server what `twin`, a validator of the record, does in the model, or compares an
+    object with what it was before (`oldSelf`), which only the server can.
+    """
+
+    cel: str
+    message: str
+    twin: str | None = None
+    field: str | None = None
+
+    @property
+    def is_transition(self) -> bool:
+        """Whether it is about a change."""
+        return "oldSelf" in self.cel
+
+
 class ApiRecord(BaseModel):
-    """A frozen part of a Kubernetes object: camelCase outside, snake_case inside."""
+    """A frozen part of a Kubernetes object: camelCase outside, snake_case inside, absent fields left out."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, allow_inf_nan=False
     )
+
+    RULES: ClassVar[tuple[Rule, ...]] = ()
+
+    @classmethod
+    def read(cls, value: Mapping[str, Any]) -> Self:
+        """Validate as strictly as the API server: no text for a number, names in camelCase.
+
+        Raises pydantic's ValidationError.
+        """
+        return cls.model_validate_json(json.dumps(value), strict=True, by_alias=True, by_name=False)
+
+    def written(self) -> dict[str, Any]:
+        """The part as an API server takes it: plain JSON values in camelCase."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _null_is_as_in_the_api_server(cls, value: Any, info: ValidationInfo) -> Any:
+        """In JSON a null asks for the default; where there is none it is a mistake."""
+        if value is not None or info.mode != "json" or info.field_name is None:
+            return value
+        field = cls.model_fields[info.field_name]
+        if field.is_required():
+            return value
+        default = field.get_default(call_default_factory=True)
+        if default is None:
+            raise PydanticCustomError("null", "Input should have a value or be left out")
+        return default
+
+    @model_serializer(mode="wrap")
+    def _without_absent_fields(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Null means something else to an API server than absent."""
+        return {name: value for name, value in serialized(self).items() if value is not None}
 
 
 def canonical_json(value: Any) -> str:

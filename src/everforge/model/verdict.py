@@ -36,7 +36,10 @@ class Fault(StrEnum):
 
 
 class ExitCode(IntEnum):
-    """Exit codes of `everforge evaluate`; an API."""
+    """Exit codes of `everforge evaluate`, `run` and `suite`, and of the agents' and runners' pods; an API.
+
+    10 to 14 are verdicts on one candidate. Pods end with 0, 2 and the codes from 20 on: docs/reference/pods.md.
+    """
 
     CORRECT = 0
     USAGE = 2
@@ -47,6 +50,9 @@ class ExitCode(IntEnum):
     REFUSED = 14
     DEVICE_FAULT = 20
     HARNESS_FAULT = 21
+    STORE_UNREACHABLE = 22
+    INTERRUPTED = 130
+    TERMINATED = 143
 
 
 _EXIT_CODES = {

@@ -38,6 +38,11 @@ _ALLOWED = re.compile(
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 
+# Of the runner itself, which computes truths; what it times decides for itself. Beside other busy processes a sum over
+# a million numbers on two threads that wait for each other by spinning took 12 to 30 ms, 0.1 ms by sleeping.
+PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+
+
 def runner_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables a runner may see: toolchain and device, never anything that sounds like a secret."""
     return {name: value for name, value in environment.items() if _ALLOWED.fullmatch(name) and not _SECRET.search(name)}
@@ -108,7 +113,7 @@ def start_local_runner(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=runner_environment(os.environ) | {"TMPDIR": str(directory)},
+            env=PATIENT_THREADS | runner_environment(os.environ) | {"TMPDIR": str(directory)},
             cwd=directory,
             start_new_session=True,
         )

@@ -22,6 +22,8 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 def pytest_configure() -> None:
     """Cut this process and its children off before the first test module is imported."""
+    # Threads that sleep while they wait: several tests share the cores (agents/runner_process.py has the figures).
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     sys.addaudithook(refuse_outside_connections)
     point_children_nowhere()
 

@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from everforge.model.device import DeviceKind
@@ -13,7 +13,7 @@ from everforge.runners.devices import cpu_sensors
 from everforge.runners.devices.base import Call, Device, wall_us
 from everforge.runners.devices.energy import EnergyMeter
 
-_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+_PROCESSORS = Path("/sys/devices/system/cpu")
 _SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -64,8 +64,7 @@ class CpuDevice(Device):
         return (Precision.FP32, Precision.BF16, Precision.FP16)
 
     def cache_bytes(self) -> int:
-        sizes = [_parse_size(path.read_text()) for path in _CACHES.glob("index*/size")]
-        return max(sizes, default=32 << 20)  # 32 MiB where sysfs is hidden: above most desktop parts
+        return last_level_bytes(_PROCESSORS, os.sched_getaffinity(0)) or 32 << 20  # hidden: above most desktop parts
 
     def synchronize(self) -> None:
         """Nothing to wait for: calls return when they are done."""
@@ -76,6 +75,24 @@ class CpuDevice(Device):
             before()
             times_us.append(wall_us(call))
         return times_us
+
+
+def last_level_bytes(processors: Path, used: Iterable[int]) -> int | None:
+    """Bytes of last-level cache behind these processors, from sysfs; None where it does not tell.
+
+    A processor of several chiplets has one such cache for each: inputs may lie in any of them.
+    """
+    slices: dict[tuple[int, str], int] = {}
+    for number in used:
+        for cache in (processors / f"cpu{number}" / "cache").glob("index*"):
+            try:
+                level = int((cache / "level").read_text())
+                sharers = (cache / "shared_cpu_list").read_text().strip()
+                slices[level, sharers] = _parse_size((cache / "size").read_text())
+            except (OSError, ValueError):
+                continue
+    last = max((level for level, _ in slices), default=0)
+    return sum(size for (level, _), size in slices.items() if level == last) or None
 
 
 def _parse_size(text: str) -> int:

@@ -72,7 +72,7 @@ def main() -> None:
             parser.error("--listen needs --token-file")
         service = Service(arguments.listen, arguments.token_file, arguments.idle_seconds, arguments.grace_seconds)
         _taken_from_standard_input()
-        sys.exit(service.run(arguments.device_index))
+        os._exit(service.run(arguments.device_index))
     try:
         token = sys.stdin.readline().strip()
         if not token:

@@ -54,9 +54,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         """Give the whole request a time to arrive in: a client that sends a byte now and then gets no more."""
-        self.timeout = self.server.manners.request_s
         super().setup()
-        self._deadline = threading.Timer(self.timeout, self._hang_up)
+        self.connection.settimeout(self.server.manners.request_s)
+        self._deadline = threading.Timer(self.server.manners.request_s, self._hang_up)
         self._deadline.daemon = True
         self._deadline.start()
 
@@ -232,6 +232,11 @@ class RunnerServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         super().__init__(str(address) if isinstance(address, Path) else address, Handler)  # type: ignore[arg-type]
         if isinstance(address, Path):
             address.chmod(0o600)
+
+    @property
+    def port(self) -> int:
+        """The TCP port, also where any was asked for."""
+        return int(self.socket.getsockname()[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection in a thread of its own; hang up on one too many."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from everforge.agents.runner_client import RunnerClient
+from everforge.agents.runner_client import Patience, RunnerClient
 from everforge.errors import DeviceFault, HarnessFault, TaskError
 from everforge.model.base import Record
 from everforge.model.device import DeviceKind
@@ -93,7 +93,7 @@ def server(tmp_path: Path) -> Iterator[RunnerStandIn]:
 
 @pytest.fixture
 def client(server: RunnerStandIn) -> RunnerClient:
-    return RunnerClient(Path(str(server.server_address)), TOKEN, lambda: "; log: out of luck", silence_s=5.0)
+    return RunnerClient(Path(str(server.server_address)), TOKEN, lambda: "; log: out of luck", Patience(beat_s=5.0))
 
 
 def silent(_progress: Progress) -> None:

@@ -2,11 +2,13 @@
 #   make demo    one campaign on the CPU, no LLM, no key
 #   make test    every check and the whole test suite
 #   make redteam every hostile and every honest candidate of tests/redteam; writes docs/redteam.md
+#   make cluster-up    a real Kubernetes control plane for people; cluster-down ends it
+#   make cluster-binaries    what it is made of, built from Go modules where it is not found; minutes the first time
 #   make check   ruff, mypy --strict and the lint of import directions
 #   make venv    .venv alone          PYTHON=/path/to/python3 chooses what it is made with
 #   make lock    recompile requirements/*.txt from pyproject.toml; UPGRADE=--upgrade takes the newest versions
 #   make clean   remove .venv, caches and build outputs; campaigns (.everforge/) stay
-.PHONY: demo test redteam check venv lock clean
+.PHONY: demo test redteam check venv lock clean cluster-binaries cluster-up cluster-down
 
 export PYTHON
 
@@ -14,11 +16,20 @@ demo:
 	@scripts/make-venv run
 	.venv/bin/everforge run examples/softmax-logsumexp.yaml
 
-test: check
-	.venv/bin/pytest -n 2
+test: check cluster-binaries
+	.venv/bin/pytest -n 2 --dist loadgroup
 
 redteam: venv
 	.venv/bin/python tests/redteam/score.py --device cpu --without-rules --markdown docs/redteam.md
+
+cluster-binaries: venv
+	.venv/bin/python tests/cluster/cluster_binaries.py
+
+cluster-up: venv
+	@.venv/bin/python tests/cluster/up.py
+
+cluster-down: venv
+	@.venv/bin/python tests/cluster/down.py
 
 check: venv
 	.venv/bin/ruff check

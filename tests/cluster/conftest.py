@@ -1,0 +1,114 @@
+"""A real API server for the tests of this directory: `control_plane`, `admin`, `kubectl`, `namespace`, its failures.
+
+All of them run in one xdist worker, so that one cluster serves a session and nobody restarts it under another's feet.
+"""
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import cluster_binaries
+from control_plane import ControlPlane, new_control_plane
+from kubernetes import client, config
+from other_cluster import BorrowedCluster, CannotStage, KindCluster, borrowed, kind_is_usable
+
+HERE = Path(__file__).parent
+Cluster = ControlPlane | BorrowedCluster
+Kubectl = Callable[..., subprocess.CompletedProcess[str]]
+LOGS = pytest.StashKey[Path]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything below this directory needs the cluster, and shares one."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker("cluster")
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure says where the servers' logs are."""
+    report = yield
+    if report.failed and (logs := item.config.stash.get(LOGS, None)):
+        report.sections.append(("cluster", f"The logs of etcd, API server and controllers stay in {logs}"))
+    return report
+
+
+@pytest.fixture(scope="session")
+def control_plane(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A running cluster. Without one the tests are skipped with a loud line, and fail where $CI is set."""
+    try:
+        cluster = start_cluster()
+    except cluster_binaries.BinariesMissing as missing:
+        say = pytest.fail if os.environ.get("CI") else pytest.skip
+        say(f"NO CLUSTER: nothing was tested on a real Kubernetes. {missing}")
+    if isinstance(cluster, ControlPlane):
+        request.config.stash[LOGS] = cluster.logs
+    yield cluster
+    cluster.stop(keep_logs=request.session.testsfailed > 0)
+
+
+def start_cluster() -> Cluster:
+    """The cluster the user named; else one of prebuilt programs, of kind, or of what `make cluster-binaries` built."""
+    if named := borrowed():
+        return named
+    try:
+        plane = new_control_plane()
+    except cluster_binaries.BinariesMissing:
+        if kind_is_usable():
+            return KindCluster()
+        raise
+    return plane.__enter__()
+
+
+@pytest.fixture(scope="session")
+def admin(control_plane: Cluster) -> Iterator[client.ApiClient]:
+    """A client that may do everything."""
+    api_client: Any = config.new_client_from_config(str(control_plane.kubeconfig))  # type: ignore[no-untyped-call]
+    with api_client:
+        yield api_client
+
+
+@pytest.fixture(scope="session")
+def kubectl(control_plane: Cluster) -> Kubectl:
+    """`kubectl("get", "pods", stdin=…)` as the admin; the result has returncode, stdout and stderr."""
+    program = cluster_binaries.find_kubectl()
+
+    def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        command = [program, f"--kubeconfig={control_plane.kubeconfig}", *arguments]
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=60)
+
+    return run
+
+
+@pytest.fixture
+def namespace(admin: client.ApiClient) -> Iterator[str]:
+    """A namespace of the test's own; its deletion is not waited for."""
+    core = client.CoreV1Api(admin)
+    name = f"test-{secrets.token_hex(4)}"
+    body: Any = {"metadata": {"name": name}}
+    core.create_namespace(body)
+    yield name
+    core.delete_namespace(name)
+
+
+@pytest.fixture
+def restart_apiserver(control_plane: Cluster) -> Callable[[], None]:
+    """Kill the API server and start it again; returns when it is ready. Skips on a cluster that is not ours."""
+
+    def restart() -> None:
+        try:
+            control_plane.restart_apiserver()
+        except CannotStage as reason:
+            pytest.skip(str(reason))
+
+    return restart

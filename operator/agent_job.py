@@ -1,0 +1,160 @@
+"""The Job of an agent, and the ConfigMap it reads its campaign from: a model's key as a file, the network, no device.
+
+`targets.py` asks for both. The agent resumes from the tracking server, so a Job of the same campaign may follow
+another one at any time. Of the cluster it may use RunnerClaims of its own namespace, and nothing else.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from everforge.model.device_pool import DevicePool
+from everforge.model.manifest import KernelOptimization
+from everforge.operator import names
+from everforge.operator.actions import Manifest
+from everforge.operator.observed import Reference
+from everforge.operator.pod_parts import (
+    container_security,
+    controlled_by,
+    environment,
+    job,
+    pod_security,
+    scratch_mounts,
+    scratch_volumes,
+)
+from everforge.operator.runner_job import HOST_LABEL
+from everforge.operator.settings import Settings
+
+CAMPAIGN_DIRECTORY = "/etc/everforge/campaign"
+TASK_DIRECTORY = "/etc/everforge/task"
+LLM_DIRECTORY = "/etc/everforge/llm"
+MANIFEST_FILE = "kerneloptimization.json"
+METRICS_PORT = 9464
+# Long enough to end a trial's bookkeeping and give the runner back; a trial cut short is tried again.
+GRACE_SECONDS = 60
+
+
+def references_of(optimization: KernelOptimization) -> tuple[Reference, ...]:
+    """The Secrets and ConfigMaps that the agents of an object mount."""
+    spec, namespace = optimization.spec, optimization.metadata.namespace
+    found = []
+    if spec.task.config_map is not None:
+        found.append(Reference("ConfigMap", namespace, spec.task.config_map.name))
+    if spec.llm is not None and spec.llm.secret_name is not None:
+        found.append(Reference("Secret", namespace, spec.llm.secret_name))
+    return tuple(found)
+
+
+def campaign_file(optimization: KernelOptimization, pool: DevicePool, spec: str, attempt: int) -> Manifest:
+    """The ConfigMap with the object as it was applied, for one attempt on one pool."""
+    meta = optimization.metadata
+    manifest = optimization.model_copy(update={"status": None}).written()
+    manifest["metadata"] = {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "immutable": True,
+        "metadata": _metadata(optimization, pool, spec, attempt),
+        "data": {MANIFEST_FILE: json.dumps(manifest, sort_keys=True)},
+    }
+
+
+def agent_job(
+    optimization: KernelOptimization,
+    pool: DevicePool,
+    spec: str,
+    attempt: int,
+    settings: Settings,
+    *,
+    avoid: Sequence[str] = (),
+) -> Manifest:
+    """The Job that runs the campaign on one pool; `spec` is the hash of what is asked, `avoid` names bad nodes."""
+    metadata = _metadata(optimization, pool, spec, attempt)
+    pod = _pod(optimization, pool, metadata["name"], settings)
+    if avoid:
+        unlike = {"key": HOST_LABEL, "operator": "NotIn", "values": sorted(avoid)}
+        # Preferred only: an agent needs no device, and on a cluster of one node it must still run.
+        preference = {"weight": 100, "preference": {"matchExpressions": [unlike]}}
+        pod["affinity"] = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preference]}}
+    return job(metadata, pod, GRACE_SECONDS)
+
+
+def _metadata(optimization: KernelOptimization, pool: DevicePool, spec: str, attempt: int) -> dict[str, Any]:
+    meta = optimization.metadata
+    return {
+        "name": names.agent_name(meta.name, meta.uid or "", pool.metadata.name, spec, attempt),
+        "namespace": meta.namespace,
+        "labels": {
+            names.ROLE: names.AGENT,
+            names.OPTIMIZATION: meta.name,
+            names.POOL: pool.metadata.name,
+            names.ATTEMPT: str(attempt),
+            names.SPEC: spec,
+        },
+        "ownerReferences": controlled_by("KernelOptimization", meta.name, meta.uid or ""),
+    }
+
+
+def _pod(optimization: KernelOptimization, pool: DevicePool, config_map: str, settings: Settings) -> dict[str, Any]:
+    volumes, mounts = _mounted(optimization, config_map)
+    return {
+        "serviceAccountName": settings.agent_service_account,
+        "automountServiceAccountToken": True,
+        "securityContext": pod_security(),
+        "containers": [_container(optimization, pool, settings, mounts)],
+        "volumes": [*scratch_volumes(settings.scratch_size), *volumes],
+    }
+
+
+def _mounted(optimization: KernelOptimization, config_map: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Volumes and their mounts: the campaign, a task that is in a ConfigMap, and the model's key."""
+    spec = optimization.spec
+    volumes: list[dict[str, Any]] = [{"name": "campaign", "configMap": {"name": config_map}}]
+    mounts: list[dict[str, Any]] = [{"name": "campaign", "mountPath": CAMPAIGN_DIRECTORY, "readOnly": True}]
+    if spec.task.config_map is not None:
+        source = spec.task.config_map
+        items = [{"key": source.key, "path": source.key}]
+        volumes.append({"name": "task", "configMap": {"name": source.name, "items": items}})
+        mounts.append({"name": "task", "mountPath": TASK_DIRECTORY, "readOnly": True})
+    if spec.llm is not None and spec.llm.secret_name is not None:
+        items = [{"key": names.API_KEY, "path": names.API_KEY}]
+        # 0440 with the pod's fsGroup: the agent reads it, and nobody writes it.
+        secret = {"secretName": spec.llm.secret_name, "items": items, "defaultMode": 0o440}
+        volumes.append({"name": "llm", "secret": secret})
+        mounts.append({"name": "llm", "mountPath": LLM_DIRECTORY, "readOnly": True})
+    return volumes, mounts
+
+
+def _container(
+    optimization: KernelOptimization, pool: DevicePool, settings: Settings, mounts: list[dict[str, Any]]
+) -> dict[str, Any]:
+    limits = settings.agent_resources.to_api()
+    return {
+        "name": names.AGENT,
+        "image": settings.agent_image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "args": _arguments(optimization, pool, settings),
+        # NVIDIA's container runtime gives every device to a pod that asks for none, unless it says so.
+        "env": environment({"NVIDIA_VISIBLE_DEVICES": "void", **settings.agent_environment}),
+        "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
+        "resources": {"limits": limits, "requests": dict(limits)},
+        "securityContext": container_security(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [*scratch_mounts(), *mounts],
+    }
+
+
+def _arguments(optimization: KernelOptimization, pool: DevicePool, settings: Settings) -> list[str]:
+    arguments = [
+        *("--manifest", f"{CAMPAIGN_DIRECTORY}/{MANIFEST_FILE}"),
+        *("--device-pool", pool.metadata.name),
+        *("--device", pool.spec.vendor.device.value),
+    ]
+    spec = optimization.spec
+    if spec.task.config_map is not None:
+        arguments += ["--task-file", f"{TASK_DIRECTORY}/{spec.task.config_map.key}"]
+    if spec.llm is not None and spec.llm.secret_name is not None:
+        arguments += ["--api-key-file", f"{LLM_DIRECTORY}/{names.API_KEY}"]
+    if settings.tracking_uri is not None:
+        arguments += ["--tracking-uri", settings.tracking_uri]
+    return arguments

@@ -1,0 +1,172 @@
+"""One target of a KernelOptimization: the Job of its agent, started, started again, taken away, and its row.
+
+Told anew from the Jobs and pods that are there. At most one agent of a campaign exists at a time, for two would try the
+same candidates twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from everforge.model.base import digest_of
+from everforge.model.campaign import StopReason
+from everforge.model.kopt_status import TargetState, TargetStatus
+from everforge.model.manifest import KernelOptimization, Target
+from everforge.operator import names
+from everforge.operator.actions import Action, CreateConfigMap, CreateJob, Requeue
+from everforge.operator.agent_job import agent_job, campaign_file, references_of
+from everforge.operator.attempts import deletions, retry_wait_s, time_text, tried
+from everforge.operator.observed import Job, Observed, Reference
+from everforge.operator.reports import finished_row, record_of
+from everforge.operator.settings import Settings
+from everforge.operator.troubles import End, Ending, Trouble, refusal, trouble_of
+
+# Changing these changes nothing for an agent at work.
+NOT_THE_AGENTS = {"suspend", "priority", "queue_name", "retention", "targets"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is found of a target: its row, what to do, and what stands in its way."""
+
+    row: TargetStatus
+    actions: tuple[Action, ...] = ()
+    trouble: Trouble | None = None
+
+
+def spec_hash(optimization: KernelOptimization, target: Target) -> str:
+    """What an agent of the target is asked to do; another value asks for another agent."""
+    spec = optimization.spec.model_dump(mode="json", exclude=NOT_THE_AGENTS)
+    return names.short_hash(digest_of([spec, target.model_dump(mode="json")]))
+
+
+class TargetDecision:
+    """The decision about one target, as seen at one moment."""
+
+    def __init__(
+        self, optimization: KernelOptimization, target: Target, observed: Observed, settings: Settings, now: datetime
+    ) -> None:
+        self._optimization, self._target = optimization, target
+        self._observed, self._settings, self._now = observed, settings, now
+        self._spec = spec_hash(optimization, target)
+        owned = observed.jobs_owned_by(optimization.metadata.uid)
+        self._jobs = [job for job in owned if job.role == "agent" and job.pool == target.device_pool]
+        self._ours = [job for job in self._jobs if job.spec == self._spec]
+        self._live = [job for job in self._jobs if not job.finished]
+
+    def decide(self, before: TargetStatus | None) -> Verdict:
+        """What to do, and the row as it should read."""
+        row = before or TargetStatus(device_pool=self._target.device_pool)
+        if row.state.is_finished:
+            return Verdict(row, tuple(deletions(self._live, config_map=True)))
+        endings = tried(self._ours, self._observed)
+        if (ended := self._ended(row, endings)) is not None:
+            return Verdict(ended, tuple(deletions(self._live, config_map=True)))
+        if self._optimization.spec.suspend:
+            return Verdict(_standing(row, TargetState.SUSPENDED), tuple(deletions(self._live, config_map=True)))
+        pool = self._observed.pool(self._target.device_pool)
+        if pool is None:
+            return self._withdrawn(row)
+        outdated = [job for job in self._live if job.spec != self._spec]
+        current = next((job for job in self._live if job.spec == self._spec and not job.deleting), None)
+        if current is not None:
+            return self._watched(row, current, outdated)
+        if self._live:
+            ending = Trouble("AgentEnding", "the former agent saves its work and ends")
+            return Verdict(_standing(row, TargetState.PENDING), tuple(deletions(self._live, config_map=True)), ending)
+        return self._started(row, endings)
+
+    def _ended(self, row: TargetStatus, endings: Sequence[Ending]) -> TargetStatus | None:
+        """The row of a target that has come to an end: the agent's word, or the operator's that it gives up."""
+        if not endings:
+            return None
+        last = endings[-1]
+        record = record_of(last.told)
+        if record is not None and (finished := finished_row(row, record, self._now)) is not None:
+            return finished
+        if last.end is End.REFUSED:
+            return self._given_up(row, last.told or "the agent refuses what it is asked to do, and does not say why")
+        if len(endings) < self._settings.max_attempts:
+            return None
+        nodes = ", ".join(sorted({ending.node for ending in endings if ending.node})) or "no node"
+        told = last.told or "no reason given"
+        return self._given_up(row, f"{StopReason.MACHINE}: {len(endings)} agents failed, on {nodes}: {told}")
+
+    def _given_up(self, row: TargetStatus, message: str) -> TargetStatus:
+        start = row.start_time or self._now
+        changes = {"state": TargetState.FAILED, "message": message[:4096]}
+        return row.model_copy(update={**changes, "start_time": start, "completion_time": self._now})
+
+    def _withdrawn(self, row: TargetStatus) -> Verdict:
+        name = self._target.device_pool
+        why = f"DevicePool {name} does not exist; create it: this goes on by itself"
+        actions = tuple(deletions(self._live, config_map=True))
+        return Verdict(_standing(row, TargetState.PENDING), actions, Trouble("PoolNotFound", why))
+
+    def _watched(self, row: TargetStatus, job: Job, outdated: Sequence[Job]) -> Verdict:
+        """An agent is there: whether it runs, and what keeps it from running."""
+        runs = any(pod.phase == "Running" and not pod.deleting for pod in self._observed.pods_of(job))
+        state = TargetState.RUNNING if runs else TargetState.PENDING
+        row = _standing(row, state, job)
+        if runs and row.start_time is None:
+            row = row.model_copy(update={"start_time": self._now})
+        trouble = trouble_of(job, self._observed) or self._runner_trouble()
+        return Verdict(row, tuple(deletions(outdated, config_map=True)), trouble)
+
+    def _runner_trouble(self) -> Trouble | None:
+        """What keeps the target's runner from running: its agent waits for it."""
+        for job in self._observed.jobs:
+            mine = job.role == "runner" and job.pool == self._target.device_pool and not job.finished
+            if mine and (found := trouble_of(job, self._observed)) is not None:
+                return Trouble(f"Runner{found.reason}", f"the runner on pool {job.pool}: {found.message}")
+        return None
+
+    def _started(self, row: TargetStatus, endings: Sequence[Ending]) -> Verdict:
+        """Start an agent, unless something it needs is missing or the last one has only just failed."""
+        row = _standing(row, TargetState.PENDING)
+        if (missing := self._missing()) is not None:
+            return Verdict(row, (Requeue(self._settings.reference_check_s),), missing)
+        wait_s = retry_wait_s(self._ours, self._settings, self._now)
+        if wait_s > 0:
+            told = endings[-1].told if endings else ""
+            when = time_text(self._now, wait_s)
+            why = f"attempt {len(endings)} failed ({told or 'no reason given'}); the next one starts at {when}"
+            return Verdict(row, (Requeue(wait_s),), Trouble("AgentFailed", why))
+        return self._created(row, endings)
+
+    def _created(self, row: TargetStatus, endings: Sequence[Ending]) -> Verdict:
+        pool = self._observed.pool(self._target.device_pool)
+        if pool is None:
+            return self._withdrawn(row)
+        attempt = max((job.attempt for job in self._ours), default=0) + 1
+        bad = tuple(sorted({ending.node for ending in endings if ending.node and ending.end is End.MACHINE}))
+        manifest = agent_job(self._optimization, pool, self._spec, attempt, self._settings, avoid=bad)
+        refused = self._observed.refused.get(manifest["metadata"]["name"])
+        if refused is not None:
+            return Verdict(row, (Requeue(self._settings.refusal_retry_s),), refusal(refused))
+        config_map = campaign_file(self._optimization, pool, self._spec, attempt)
+        return Verdict(row, (CreateConfigMap(config_map), CreateJob(manifest)))
+
+    def _missing(self) -> Trouble | None:
+        for reference in references_of(self._optimization):
+            if reference in self._observed.missing:
+                return missing_trouble(reference)
+        return None
+
+
+def missing_trouble(reference: Reference) -> Trouble:
+    """What to say of a Secret or ConfigMap that is not there."""
+    hint = f" with the key {names.API_KEY}" if reference.kind == "Secret" else ""
+    why = (
+        f"{reference.kind} {reference.name} does not exist in namespace {reference.namespace}: create it{hint}; "
+        "this goes on by itself"
+    )
+    return Trouble(f"{reference.kind}NotFound", why)
+
+
+def _standing(row: TargetStatus, state: TargetState, job: Job | None = None) -> TargetStatus:
+    """The row of a target that has not ended; what was measured so far stays."""
+    changes: dict[str, object] = {"state": state, "message": None, "job_name": job.name if job is not None else None}
+    if job is not None:
+        changes["attempt"] = max(row.attempt, job.attempt)
+    return row.model_copy(update=changes)

@@ -1,6 +1,6 @@
 """Writes the reference of every JSON that Everforge prints or reads, and of its metrics, from what makes them.
 
-    python docs/generate.py           write docs/reference/*.md and schemas/*.json
+    python docs/generate.py           write docs/reference/*.md, schemas/*.json and crds/*.yaml
     python docs/generate.py --check   write nothing; end with 1 and name the files that are out of date
 
 A test runs the check, so the reference cannot drift from the model.
@@ -9,16 +9,20 @@ A test runs the check, so the reference cannot drift from the model.
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from pydantic import BaseModel
 
 from everforge.model.campaign import CampaignRecord
+from everforge.model.custom_resource import KINDS, Kind, definition
+from everforge.model.device_pool import DevicePool
 from everforge.model.evaluation import Evaluation
 from everforge.model.manifest import KernelOptimization
+from everforge.model.runner_claim import RunnerClaim
 from everforge.model.suite import SuiteReport
 from everforge.telemetry.metrics import STAGE_BUCKETS_S, TABLE
 
@@ -69,7 +73,26 @@ PAGES = (
         "manifest",
         KernelOptimization,
         "The KernelOptimization manifest",
-        "What `everforge run` reads and a cluster accepts. Numbers with a fraction are text in quotes.",
+        "What `everforge run` reads and a cluster accepts (`kubectl get kopt`). Numbers with a fraction are text in "
+        "quotes. `task`, `variants` and `precision` cannot be changed later, targets can be added but not removed. "
+        "The operator writes `status`.",
+        mode="validation",
+    ),
+    Page(
+        "device-pool",
+        DevicePool,
+        "The DevicePool object",
+        "Devices of one kind in a cluster (`kubectl get dpool`), written by whoever runs the cluster; a "
+        "KernelOptimization names it in its targets. `vendor` and `architecture` cannot be changed later. The operator "
+        "writes `status`.",
+        mode="validation",
+    ),
+    Page(
+        "runner-claim",
+        RunnerClaim,
+        "The RunnerClaim object",
+        "An agent's request for a runner (`kubectl get rclaim`): who holds which device, since when, and idle since "
+        "when. Agents write it; nobody else has to. The operator writes `status`.",
         mode="validation",
     ),
 )
@@ -82,8 +105,16 @@ def rendered() -> dict[Path, str]:
         schema = page.schema()
         files[ROOT / "schemas" / f"{page.name}.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         files[ROOT / "docs" / "reference" / f"{page.name}.md"] = "\n".join(page_lines(page, schema)) + "\n"
+    for kind in KINDS:
+        files[ROOT / "crds" / kind.file_name] = definition_text(kind)
     files[ROOT / "docs" / "reference" / "metrics.md"] = "\n".join(metrics_lines()) + "\n"
     return files
+
+
+def definition_text(kind: Kind) -> str:
+    """A CustomResourceDefinition in YAML, with a first line that says where it comes from."""
+    head = f"# Written by docs/generate.py from {kind.record.__module__}; edit the model instead.\n"
+    return head + yaml.safe_dump(definition(kind), sort_keys=False, width=120, allow_unicode=True)
 
 
 def metrics_lines() -> Iterator[str]:
@@ -113,27 +144,36 @@ def page_lines(page: Page, schema: Schema) -> Iterator[str]:
     yield page.introduction
     yield f"As a JSON schema: [`schemas/{page.name}.json`](../../schemas/{page.name}.json)."
     yield from section_lines(schema, page.mode)
-    for name, definition in schema.get("$defs", {}).items():
+    for name, part in schema.get("$defs", {}).items():
         yield ""
         yield f"## {name}"
-        yield from section_lines(definition, page.mode)
+        yield from section_lines(part, page.mode)
 
 
-def section_lines(definition: Schema, mode: str) -> Iterator[str]:
+def section_lines(part: Schema, mode: str) -> Iterator[str]:
     """A record as a table of its fields, an enum as the list of its values."""
     yield ""
-    if text := definition.get("description"):
+    if text := part.get("description"):
         yield one_line(text)
         yield ""
-    if "enum" in definition:
-        yield ", ".join(f"`{value}`" for value in definition["enum"])
+    if "enum" in part:
+        yield ", ".join(f"`{value}`" for value in part["enum"])
         return
-    required = set(definition.get("required", ())) if mode == "validation" else set()
+    required = set(part.get("required", ())) if mode == "validation" else set()
     yield "| field | type | meaning |"
     yield "|---|---|---|"
-    for name, field in definition.get("properties", {}).items():
+    for name, field in part.get("properties", {}).items():
         notes = [one_line(field.get("description", "")), "Required." if name in required else default_text(field, mode)]
-        yield f"| `{name}` | {type_text(field)} | {' '.join(note for note in notes if note)} |"
+        type_ = type_text(field)
+        if mode == "validation":  # what is read may leave a field out, but null is no value
+            type_ = type_.removesuffix(" or null")
+        yield f"| `{name}` | {type_} | {joined(notes)} |"
+
+
+def joined(notes: Iterable[str]) -> str:
+    """Notes on one field as sentences."""
+    given = [note for note in notes if note]
+    return " ".join(note if note is given[-1] or note.endswith(".") else f"{note}." for note in given)
 
 
 def default_text(field: Schema, mode: str) -> str:
@@ -163,7 +203,8 @@ def type_text(field: Schema) -> str:
     if field.get("type") == "array":
         return f"list of {type_text(field.get('items', {}))}"
     if field.get("type") == "object":
-        values = field.get("additionalProperties", {})
+        by_key = field.get("patternProperties") or {}
+        values = next(iter(by_key.values()), field.get("additionalProperties", {}))
         return f"text → {type_text(values)}" if isinstance(values, dict) and values else "object"
     return {"string": "text", "null": "null"}.get(field.get("type", ""), str(field.get("type", "any")))
 

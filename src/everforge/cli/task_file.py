@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from everforge.errors import TaskError, UsageError
 from everforge.model.precision import Precision
-from everforge.model.task import ConstantValue, Mode, TaskSpec, Variant
+from everforge.model.task import ConstantValue, Mode, TaskSpec, Variant, constant_from_text
 
 # What KernelBench's published layout gives every task file.
 NEEDED = {
@@ -121,16 +121,8 @@ def constants_from_settings(settings: Sequence[str]) -> dict[str, ConstantValue]
         name, equals, text = setting.partition("=")
         if not equals or not name.strip().isidentifier():
             raise UsageError(f"--set {setting!r}: write name=value, such as --set batch_size=8")
-        constants[name.strip()] = _constant(text.strip())
+        constants[name.strip()] = constant_from_text(text.strip())
     return constants
-
-
-def _constant(text: str) -> ConstantValue:
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return {"true": True, "false": False}.get(text.lower(), text)
-    return value if isinstance(value, bool | int | float | str) else text
 
 
 def variants_of_file(path: Path) -> tuple[Variant, ...]:

@@ -1,5 +1,8 @@
 """A task as a runner receives it: resolved source, variants and policy; nothing left to look up."""
 
+import ast
+import math
+import warnings
 from enum import StrEnum
 from typing import Annotated
 
@@ -9,6 +12,18 @@ from everforge.model.base import Record, digest_of
 from everforge.model.precision import Precision
 
 ConstantValue = bool | int | float | str
+
+
+def constant_from_text(text: str) -> ConstantValue:
+    """A constant that is given as text: numbers, booleans and quoted text as Python reads them, all else as it is."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # text such as 1if is odd Python, and text all the same
+            value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if isinstance(value, float) and not math.isfinite(value):
+        return text
+    return value if isinstance(value, bool | int | float | str) else text
 
 
 class Mode(StrEnum):

@@ -5,6 +5,7 @@ from the record's own fields and constraints, so a new field is covered the day 
 that span several fields are written down here.
 """
 
+import datetime
 import functools
 import types
 from collections.abc import Callable
@@ -13,14 +14,17 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel
 from pydantic.fields import FieldInfo
 
 from everforge.model.candidate import Candidate
 from everforge.model.check import CompileFault, GateReport
+from everforge.model.device_pool import Allocation, DeviceClass, DevicePoolSpec, ExtendedResource, Toleration, Vendor
 from everforge.model.evaluation import Evaluation, VariantResult
 from everforge.model.interval import Interval
+from everforge.model.kopt_status import KernelOptimizationStatus
 from everforge.model.manifest import InputsSpec, KernelOptimizationSpec, LlmSpec, Target, TaskSource, VariantSpec
+from everforge.model.runner_claim import ClaimPhase, RunnerClaimStatus
 from everforge.model.task import TaskSpec, Variant
 from everforge.model.trial import Trial
 from everforge.model.verdict import Fault, Verdict
@@ -30,6 +34,10 @@ R = TypeVar("R", bound=BaseModel)
 # Trees of records get large: a few elements of each collection show what many would.
 MAX_ELEMENTS = 3
 
+# Whole seconds, as Kubernetes writes times.
+_times = st.datetimes(
+    datetime.datetime(1970, 1, 1), datetime.datetime(2100, 1, 1), timezones=st.just(datetime.UTC)
+).map(lambda time: time.replace(microsecond=0))
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=MAX_ELEMENTS) | st.dictionaries(st.text(), inner, max_size=MAX_ELEMENTS),
@@ -91,6 +99,7 @@ def _plain(annotation: Any, limits: tuple[Any, ...]) -> st.SearchStrategy[Any]:
         str: _text,
         int: _integers,
         float: _floats,
+        AwareDatetime: lambda _: _times,
         bool: lambda _: st.booleans(),
         type(None): lambda _: st.none(),
         Any: lambda _: json_values,
@@ -103,10 +112,11 @@ def _plain(annotation: Any, limits: tuple[Any, ...]) -> st.SearchStrategy[Any]:
 
 
 def _text(limits: tuple[Any, ...]) -> st.SearchStrategy[str]:
+    shortest = max((limit.min_length for limit in limits if isinstance(limit, MinLen)), default=0)
     longest = min((limit.max_length for limit in limits if isinstance(limit, MaxLen)), default=None)
     pattern = next((p for limit in limits if (p := getattr(limit, "pattern", None)) is not None), None)
     if pattern is None:
-        return st.text(max_size=longest)
+        return st.text(min_size=shortest, max_size=longest)
     # `$` also matches before a last newline, which the model's regular expressions do not mean.
     matching = st.from_regex(pattern.replace("$", r"\Z"))
     return matching.filter(lambda text: longest is None or len(text) <= longest)
@@ -218,6 +228,48 @@ def _manifest_specs(draw: st.DrawFn) -> KernelOptimizationSpec:
     )
 
 
+@st.composite
+def _allocations(draw: st.DrawFn) -> Allocation:
+    """One of the two ways to a device."""
+    if draw(st.booleans()):
+        return Allocation(extended_resource=draw(records(ExtendedResource)))
+    return Allocation(device_class=draw(records(DeviceClass)))
+
+
+@st.composite
+def _tolerations(draw: st.DrawFn) -> Toleration:
+    """Exists takes no value, Equal needs a key."""
+    drawn: Toleration = draw(_from_fields(Toleration, operator=st.just("Exists"), value=st.none()))
+    if drawn.key is None or draw(st.booleans()):
+        return drawn
+    return drawn.model_copy(update={"operator": "Equal"})
+
+
+@st.composite
+def _pool_specs(draw: st.DrawFn) -> DevicePoolSpec:
+    """Accelerators are allocated, processors need not be."""
+    vendor = draw(st.sampled_from(Vendor))
+    allocation = st.none() | records(Allocation) if vendor is Vendor.CPU else records(Allocation)
+    return draw(_from_fields(DevicePoolSpec, vendor=st.just(vendor), allocation=allocation))
+
+
+@st.composite
+def _kopt_statuses(draw: st.DrawFn) -> KernelOptimizationStatus:
+    """What has not started has not ended."""
+    start = draw(st.none() | _times)
+    end = st.none() if start is None else st.none() | _times
+    return draw(_from_fields(KernelOptimizationStatus, start_time=st.just(start), completion_time=end))
+
+
+@st.composite
+def _claim_statuses(draw: st.DrawFn) -> RunnerClaimStatus:
+    """A Bound claim has all that reaching its runner takes."""
+    drawn: RunnerClaimStatus = draw(_from_fields(RunnerClaimStatus, phase=st.just(ClaimPhase.PENDING)))
+    known = None not in (drawn.address, drawn.credential_secret, drawn.holder, drawn.since)
+    phases = [phase for phase in ClaimPhase if known or phase is not ClaimPhase.BOUND]
+    return drawn.model_copy(update={"phase": draw(st.sampled_from(phases))})
+
+
 # Records with a rule that spans several fields.
 def _inputs_specs() -> st.SearchStrategy[InputsSpec]:
     """No scale is 0."""
@@ -234,4 +286,9 @@ _WHOLE: dict[type[BaseModel], Callable[[], st.SearchStrategy[Any]]] = {
     InputsSpec: _inputs_specs,
     TaskSource: _task_sources,
     KernelOptimizationSpec: _manifest_specs,
+    Allocation: _allocations,
+    Toleration: _tolerations,
+    DevicePoolSpec: _pool_specs,
+    KernelOptimizationStatus: _kopt_statuses,
+    RunnerClaimStatus: _claim_statuses,
 }

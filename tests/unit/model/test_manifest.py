@@ -4,9 +4,11 @@ import copy
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from everforge.model.manifest import API_VERSION, KIND, KernelOptimization
+from everforge.model.manifest import API_VERSION, KIND, BudgetSpec, KernelOptimization, VariantSpec
 from everforge.model.precision import Precision
 from everforge.model.task import InputContract, Mode
 
@@ -108,6 +110,18 @@ WRONG = {
         "spec.targets.0.targetSpeedup",
         "valid string",
     ),
+    "constant that is a float": (
+        "spec.variants",
+        [{"name": "a", "constants": {"scale": 0.5}}],
+        "spec.variants.0.constants.scale",
+        "a whole number, or text in quotes",
+    ),
+    "constant that is a boolean": (
+        "spec.variants",
+        [{"name": "a", "constants": {"causal": True}}],
+        "spec.variants.0.constants.causal",
+        "a whole number, or text in quotes",
+    ),
     "no variant": ("spec.variants", [], "spec.variants", "at least 1 item"),
     "variant twice": (
         "spec.variants",
@@ -156,8 +170,9 @@ def test_wrong_manifest_names_the_field_and_what_would_be_right(
 def test_inline_task_is_at_most_64_kib() -> None:
     fitting = with_change("spec.task", {"inline": "x" * 65536})
     assert KernelOptimization.model_validate(fitting).spec.task.inline is not None
-    with pytest.raises(ValidationError, match="at most 65536 characters"):
-        KernelOptimization.model_validate(with_change("spec.task", {"inline": "x" * 65537}))
+    for too_long, message in (("x" * 65537, "at most 65536 characters"), ("é" * 32769, "64 KiB at most")):
+        with pytest.raises(ValidationError, match=message):
+            KernelOptimization.model_validate(with_change("spec.task", {"inline": too_long}))
 
 
 def test_budget_reaches_the_campaign_with_dollars_as_a_number() -> None:
@@ -177,13 +192,42 @@ def test_variant_reaches_the_runner_with_its_constants_and_weight() -> None:
     assert (odd.constants, odd.weight, odd.held_out) == ({}, 1.0, True)
 
 
-def test_constant_keeps_its_type() -> None:
-    constants = {"flag": True, "count": 1, "scale": 1.0, "name": "1"}
+def test_constant_is_a_whole_number_or_text_that_python_reads() -> None:
+    constants = {"flag": "True", "small": "false", "count": 1, "scale": "1.0", "name": "gelu", "digits": "'1'"}
     manifest = KernelOptimization.model_validate(with_change("spec.variants", [{"name": "a", "constants": constants}]))
-    kept = manifest.spec.variants[0].constants
-    assert {name: type(value) for name, value in kept.items()} == {
-        "flag": bool,
-        "count": int,
-        "scale": float,
-        "name": str,
+    resolved = manifest.spec.variants[0].resolved().constants
+    assert resolved == {"flag": True, "small": False, "count": 1, "scale": 1.0, "name": "gelu", "digits": "1"}
+    assert type(resolved["scale"]) is float
+
+
+@given(st.text())
+def test_any_text_is_a_constant(text: str) -> None:
+    VariantSpec(name="a", constants={"name": text}).resolved()
+
+
+def test_null_is_the_default_where_there_is_one_and_a_mistake_elsewhere() -> None:
+    read = KernelOptimization.read(with_change("spec.budget", None))
+    assert read.spec.budget == BudgetSpec()
+    with pytest.raises(ValidationError, match="have a value or be left out"):
+        KernelOptimization.read(with_change("spec.llm", None))
+
+
+def test_absent_fields_are_left_out_of_what_is_written() -> None:
+    written = KernelOptimization.model_validate(MINIMAL).written()
+    assert "llm" not in written["spec"]
+    assert "status" not in written
+    assert KernelOptimization.read(written) == KernelOptimization.model_validate(MINIMAL)
+
+
+def test_object_from_an_api_server_is_read_like_a_manifest() -> None:
+    metadata = {
+        "name": "softmax",
+        "uid": "e4b6",
+        "generation": 2,
+        "creationTimestamp": "2026-11-20T10:00:00Z",
+        "managedFields": [{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}],
     }
+    read = KernelOptimization.read(MINIMAL | {"metadata": metadata, "status": {"observedGeneration": 2}})
+    assert (read.metadata.uid, read.metadata.generation) == ("e4b6", 2)
+    assert read.status is not None
+    assert read.status.observed_generation == 2

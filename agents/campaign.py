@@ -79,9 +79,12 @@ class Campaign:
         Raises TaskError for a task that cannot be one, DeviceFault or HarnessFault if the first session
         cannot be opened, and KeyboardInterrupt if a stop is asked for before that.
         """
-        since_s = self._ports.clock.monotonic_s()
         if self._ports.may_resume and (settled := self._settled(self._ports.open_store())) is not None:
             return settled
+        with self._ports.stop.interruptible():
+            self._ports.supply.runner()
+        # Only now: on a cluster a runner may be waited for for hours, which is not the campaign's time.
+        since_s = self._ports.clock.monotonic_s()
         try:
             facts = self._open_session()
             self._store = self._ports.open_store()
@@ -201,10 +204,13 @@ class Campaign:
         trial_id = self._ledger.next_trial_id(candidate, purpose)
         fresh = purpose is Purpose.CHAMPION
         try:
-            if session.elsewhere and not session.is_open:
-                self._open_elsewhere(session)
-            with self._ports.stop.interruptible():
-                return session.run_trial(RunTrial(trial_id=trial_id, candidate=candidate, fresh=fresh))
+            with session.in_use():
+                if session.elsewhere and not session.is_open:
+                    self._open_elsewhere(session)
+                elif session.was_taken:
+                    self._reopen()
+                with self._ports.stop.interruptible():
+                    return session.run_trial(RunTrial(trial_id=trial_id, candidate=candidate, fresh=fresh))
         except MachineFault as fault:
             session.abandon()
             return self._machine_failure(candidate, fault, session.elsewhere)
@@ -221,6 +227,14 @@ class Campaign:
         uuid = facts.environment.device_uuid
         if uuid is not None and uuid == self._ledger.facts.environment.device_uuid:
             raise HarnessFault(f"the runner that was to use another device uses the same one, {uuid}")
+
+    def _reopen(self) -> None:
+        """Open the task on another runner than the one that was taken away while a generator thought."""
+        try:
+            facts = self._open_session()
+        except TaskError as error:
+            raise HarnessFault(f"another runner refuses the task that one accepted: {error}") from error
+        self._ledger.accept(facts)
 
     def _machine_failure(self, candidate: Candidate, fault: MachineFault, elsewhere: bool) -> Evaluation:
         environment = self._ledger.facts.environment

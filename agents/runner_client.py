@@ -131,6 +131,13 @@ class RunnerClient:
         except ConnectionCut as cut:
             raise HarnessFault(self._told(str(cut))) from cut
 
+    def rest(self) -> None:
+        """A runner of one's own may idle."""
+
+    def resume(self) -> bool:
+        """A runner of one's own is never taken away."""
+        return True
+
     def _ask(self, method: str, path: str, body: Record | None, on_progress: OnProgress) -> Outcome:
         """Ask until there is an outcome, over as many connections as that takes."""
         news = _News(on_progress)

@@ -11,10 +11,11 @@ from types import FrameType
 
 
 class StopSignal:
-    """A request to stop that interrupts only what agreed to be interrupted."""
+    """A request to stop that interrupts only what agreed to be interrupted; `number` is the signal that asked."""
 
     def __init__(self) -> None:
         self.requested = False
+        self.number: int | None = None
         self._interruptible = False
 
     def request(self) -> None:
@@ -41,6 +42,7 @@ class StopSignal:
 
         def on_signal(number: int, _frame: FrameType | None) -> None:
             signal.signal(number, before[number])
+            self.number = number
             self.request()
 
         for number in before:

@@ -1,6 +1,6 @@
 """Everforge on one machine: wires campaigns to a local runner, a local store and this process's signals.
 
-`everforge run` and `everforge suite` use it; on a cluster the operator's Jobs do the same wiring.
+`everforge run` and `everforge suite` use it; `pod.py` wires the same to a runner that the operator gives.
 """
 
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from everforge.clock import SystemClock
 from everforge.model.campaign import CampaignRecord, CampaignSpec
 from everforge.model.session import EvaluationSettings
 from everforge.search.events import Listener, all_of, ignore
-from everforge.store.base import Store
 from everforge.store.local import OUTBOX_FOLDER, open_store
+from everforge.store.outbox import OutboxStore
 
 
 @dataclass(frozen=True)
 class Workstation:
     """Where one machine keeps what it measures, and who counts it; None counts nothing.
 
-    Nothing is created before a runner accepts a task.
+    Nothing is created before a runner accepts a task, unless `resumes` says that the store is there already.
     """
 
     state_dir: Path
@@ -33,6 +33,7 @@ class Workstation:
     api_key_file: Path | None = None
     generators_of: GeneratorFactory = build_generators
     meter: Meter | None = None
+    resumes: bool = False
 
     @property
     def champions_dir(self) -> Path:
@@ -40,7 +41,7 @@ class Workstation:
         return self.state_dir / "champions"
 
     @cached_property
-    def store(self) -> Store:
+    def store(self) -> OutboxStore:
         """The store, with its outbox below the state directory; one for all campaigns of this process.
 
         Raises UsageError for a tracking URI or a directory that cannot be used.
@@ -63,7 +64,8 @@ class Workstation:
             generators=self.generators_of(spec, self.api_key_file),
             clock=SystemClock(),
             champions_dir=self.champions_dir,
-            may_resume=(self.state_dir / OUTBOX_FOLDER).exists(),  # every store has one, from its opening on
+            # Every store has an outbox, from its opening on.
+            may_resume=self.resumes or (self.state_dir / OUTBOX_FOLDER).exists(),
             listener=listener if self.meter is None else all_of(listener, metered(self.meter)),
             stop=stop or StopSignal(),
         )

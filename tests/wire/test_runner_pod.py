@@ -61,7 +61,7 @@ def opening(rows: int = 8) -> OpenSession:
 def trial(trial_id: str, millions: int = 0) -> RunTrial:
     source = CANDIDATE.format(millions=millions)
     made = Candidate(source=source, language=language_of(source), generator=GeneratorKind.USER)
-    return RunTrial(trial_id=trial_id, candidate=made)
+    return RunTrial(trial_id=trial_id, candidate=made, timed=False)
 
 
 def ignore(_progress: Progress) -> None:
@@ -132,7 +132,7 @@ def test_trial_cut_off_is_finished_and_its_outcome_kept_for_the_same_id(
     assert cuts
     assert line.connections == 2
     assert evaluation.verdict.is_correct
-    # Timings differ from one measurement to the next: equal ones are one measurement.
+    # The seconds of its stages differ from one evaluation to the next: equal ones are one.
     assert pod.client().run_trial(session_id, trial("cut", millions=20), ignore) == evaluation
 
 

@@ -61,6 +61,11 @@ class OutboxStore:
         self._next_attempt_s: float | None = None
         self._tell_depth()
 
+    @property
+    def behind(self) -> Store:
+        """The store that writes are handed on to; asking it says whether it is there."""
+        return self._inner
+
     def open_campaign(self, spec: CampaignSpec) -> Tracking:
         """Make the campaign known; without ids when the store behind is away."""
         self._write(Write(campaign_id=spec.campaign_id, spec=spec))

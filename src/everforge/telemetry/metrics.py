@@ -128,17 +128,17 @@ class CampaignMetrics:
 
 
 @contextmanager
-def metrics_served(port: int) -> Iterator[CampaignMetrics]:
-    """Metrics that http://127.0.0.1:PORT/metrics shows while the block runs.
+def metrics_served(port: int, address: str = ADDRESS) -> Iterator[CampaignMetrics]:
+    """Metrics that http://ADDRESS:PORT/metrics shows while the block runs.
 
     Raises UsageError for a port that cannot be listened on.
     """
     registry = CollectorRegistry()
     metrics = CampaignMetrics(registry)
     try:
-        server, thread = start_http_server(port, ADDRESS, registry)
+        server, thread = start_http_server(port, address, registry)
     except OSError as error:
-        raise UsageError(f"--metrics-port {port}: cannot listen on {ADDRESS}:{port}: {error.strerror}") from None
+        raise UsageError(f"--metrics-port {port}: cannot listen on {address}:{port}: {error.strerror}") from None
     try:
         yield metrics
     finally:

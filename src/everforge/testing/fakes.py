@@ -96,6 +96,13 @@ class FakeRunner:
         """Count how often it was closed."""
         self.closed += 1
 
+    def rest(self) -> None:
+        """Nothing to say to anybody."""
+
+    def resume(self) -> bool:
+        """It is always there."""
+        return True
+
 
 @dataclass(frozen=True)
 class ScriptedGenerator:

@@ -1,0 +1,219 @@
+"""Runners on a cluster: an agent makes a RunnerClaim, the operator serves it, and the agent connects.
+
+`pod.py` gives `ClaimedRunners` to a RunnerSupply. A claim is made when a runner is needed, says when it idles, and is
+released at the end; one that was taken back meanwhile is followed by another one.
+"""
+
+import base64
+import binascii
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from everforge.agents.cluster_api import ApiUnreachable, ClusterApi, Json
+from everforge.agents.runner_client import OVER_TCP, Patience, RunnerClient
+from everforge.errors import HarnessFault
+from everforge.model.runner_claim import CLAIM_KIND, ClaimOwner, ClaimPhase, RunnerClaim, RunnerClaimSpec
+
+API_VERSION = "everforge.dev/v1alpha1"
+_TOKEN_KEY = "token"  # noqa: S105 - the name of a Secret's key
+# A runner's pod takes seconds to start, and may wait for its turn for hours.
+_FIRST_LOOK_S = 0.25
+_LONGEST_LOOK_S = 5.0
+_LONGEST_NAME = 63
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What claims ask for, and how they are named: `stem`-1, `stem`-2, … for the pod that makes them."""
+
+    pool: str
+    owner: ClaimOwner
+    stem: str
+    requester: str | None = None
+    priority: int = 0
+    idle_seconds: int = 60
+
+
+class ClaimedRunner(RunnerClient):
+    """A runner that serves one claim."""
+
+    def __init__(self, claims: "ClaimedRunners", name: str, claim: RunnerClaim, token: str, patience: Patience) -> None:
+        self._claims, self._name = claims, name
+        self._uid = claim.metadata.uid
+        self._holder = claim.status.holder if claim.status else None
+        super().__init__(_address_of(claim), token, self._postmortem_of_claim, patience, self._is_held)
+        self._released = False
+
+    def close_session(self, _session_id: str) -> None:
+        """Nothing to do: the session ends with its runner, and that with the claim."""
+
+    def rest(self) -> None:
+        """Say that nothing is asked of it just now, so that it may be taken for others."""
+        self._claims.change(self._name, {"idle": True})
+
+    def resume(self) -> bool:
+        """Say that it is needed, and see whether it is still there."""
+        self._claims.change(self._name, {"idle": False})
+        return self._is_held()
+
+    def close(self) -> None:
+        """Release the claim; its runner ends. Closing twice is closing once."""
+        if not self._released:
+            self._released = True
+            self._claims.change(self._name, {"released": True})
+
+    def _is_held(self) -> bool:
+        """Whether the same runner still serves the claim; True while the API server does not say."""
+        try:
+            claim = self._claims.read(self._name)
+        except ApiUnreachable:
+            return True
+        if claim is None or claim.status is None or claim.metadata.uid != self._uid:
+            return False
+        return claim.status.phase is ClaimPhase.BOUND and claim.status.holder == self._holder
+
+    def _postmortem_of_claim(self) -> str:
+        try:
+            claim = self._claims.read(self._name)
+        except HarnessFault:
+            return ""
+        status = claim.status if claim is not None else None
+        if status is None:
+            return f"; its RunnerClaim {self._name} is gone"
+        said = f": {status.message}" if status.message else ""
+        return f"; its RunnerClaim {self._name} is {status.phase} on node {status.node or 'unknown'}{said}"
+
+
+class ClaimedRunners:
+    """Makes claims one after the other, each answered by a runner; a `StartRunner`."""
+
+    def __init__(
+        self,
+        api: ClusterApi,
+        wanted: Wanted,
+        tell: Tell,
+        patience: Patience = OVER_TCP,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._api, self._wanted, self._tell = api, wanted, tell
+        self._patience, self._sleep = patience, sleep
+        self._path = f"/apis/{API_VERSION}/namespaces/{api.namespace}/runnerclaims"
+        self._made = 0
+
+    def __call__(self) -> ClaimedRunner:
+        """A runner of a new claim, as soon as there is one: waits for it for as long as it takes.
+
+        Raises UsageError for a claim that is not allowed, HarnessFault for one that cannot be served.
+        """
+        name = self._create()
+        self._tell(f"RunnerClaim {name} waits for a runner on pool {self._wanted.pool}")
+        try:
+            claim = self._bound(name)
+            runner = ClaimedRunner(self, name, claim, self._token_of(claim), self._patience)
+        except BaseException:
+            self.change(name, {"released": True})
+            raise
+        self._tell(f"RunnerClaim {name} is served by {claim.status.holder if claim.status else 'a runner'}")
+        return runner
+
+    def read(self, name: str) -> RunnerClaim | None:
+        """The claim of a name. Raises ApiUnreachable, ApiRefused; HarnessFault for one that is unreadable."""
+        found = self._api.get(f"{self._path}/{name}")
+        return None if found is None else _parsed(found)
+
+    def change(self, name: str, spec: Json) -> None:
+        """Change the spec of a claim, if it can be reached: the operator sees by itself what an agent cannot say."""
+        try:
+            self._api.merge(f"{self._path}/{name}", {"spec": spec})
+        except HarnessFault as fault:
+            self._tell(str(fault))
+
+    def _create(self) -> str:
+        while True:
+            self._made += 1
+            name = f"{self._wanted.stem[: _LONGEST_NAME - 4].rstrip('-')}-{self._made}"
+            if self._api.create(self._path, self._manifest(name)) or self._is_ours(name):
+                return name
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether a claim that was there is our own: of a request whose answer was lost."""
+        claim = self.read(name)
+        if claim is None or self._wanted.requester is None:
+            return False
+        over = claim.spec.released or (claim.status is not None and claim.status.phase.is_finished)
+        return claim.spec.requester == self._wanted.requester and not over
+
+    def _manifest(self, name: str) -> Json:
+        wanted = self._wanted
+        spec = RunnerClaimSpec(
+            pool=wanted.pool,
+            owner=wanted.owner,
+            requester=wanted.requester,
+            priority=wanted.priority,
+            idle_seconds=wanted.idle_seconds,
+        )
+        owner = {"apiVersion": API_VERSION, "kind": "KernelOptimization", "name": wanted.owner.name}
+        return {
+            "apiVersion": API_VERSION,
+            "kind": CLAIM_KIND,
+            "metadata": {"name": name, "ownerReferences": [{**owner, "uid": wanted.owner.uid}]},
+            "spec": spec.model_dump(mode="json", by_alias=True, exclude_none=True),
+        }
+
+    def _bound(self, name: str) -> RunnerClaim:
+        """The claim once it is served."""
+        delay_s, said = _FIRST_LOOK_S, None
+        while True:
+            claim = self._seen(name)
+            status = claim.status if claim is not None else None
+            if claim is not None and status is not None:
+                if status.phase is ClaimPhase.BOUND:
+                    return claim
+                if status.phase.is_finished:
+                    raise HarnessFault(f"RunnerClaim {name} was ended before it was served: {status.message}")
+                if status.message and status.message != said:
+                    said = status.message
+                    self._tell(f"RunnerClaim {name} is {status.phase}: {said}")
+            self._sleep(delay_s)
+            delay_s = min(2 * delay_s, _LONGEST_LOOK_S)
+
+    def _seen(self, name: str) -> RunnerClaim | None:
+        """The claim, None while the API server is away. Raises HarnessFault for one that is gone."""
+        try:
+            claim = self.read(name)
+        except ApiUnreachable as error:
+            self._tell(str(error))
+            return None
+        if claim is None:
+            raise HarnessFault(f"RunnerClaim {name} was deleted before it was served")
+        return claim
+
+    def _token_of(self, claim: RunnerClaim) -> str:
+        name = claim.status.credential_secret if claim.status else None
+        found = self._api.get(f"/api/v1/namespaces/{self._api.namespace}/secrets/{name}")
+        try:
+            return base64.b64decode((found or {})["data"][_TOKEN_KEY], validate=True).decode("ascii").strip()
+        except (KeyError, TypeError, binascii.Error, UnicodeDecodeError):
+            raise HarnessFault(f"Secret {name} of the claim has no key {_TOKEN_KEY}") from None
+
+
+def _address_of(claim: RunnerClaim) -> tuple[str, int]:
+    url = urlsplit((claim.status.address if claim.status else None) or "")
+    if url.scheme != "http" or url.hostname is None or url.port is None:
+        raise HarnessFault(
+            f"RunnerClaim {claim.metadata.name} has the address {url.geturl()!r}; http://HOST:PORT is spoken"
+        )
+    return url.hostname, url.port
+
+
+def _parsed(found: Json) -> RunnerClaim:
+    try:
+        return RunnerClaim.model_validate(found)
+    except ValidationError as error:
+        raise HarnessFault(f"a RunnerClaim is of another version than this agent: {error}") from None

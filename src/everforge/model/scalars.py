@@ -6,7 +6,7 @@ Every text has a longest length, because the API server refuses a rule over text
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field, PlainSerializer
+from pydantic import AwareDatetime, BeforeValidator, Field, PlainSerializer
 
 # 2**53 - 1: JSON readers that keep every number as a float lose digits above it.
 MAX_INTEGER = 9007199254740991
@@ -35,8 +35,14 @@ def _rfc3339(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-# Not strict: behind a validator of all fields, pydantic takes the text of a time for no time otherwise.
-Timestamp = Annotated[AwareDatetime, Field(strict=False), PlainSerializer(_rfc3339, return_type=str, when_used="json")]
+def _parsed(time: object) -> object:
+    """The time of a text; all else is left to pydantic, which in strict mode takes no text for a time."""
+    return datetime.fromisoformat(time) if isinstance(time, str) else time
+
+
+Timestamp = Annotated[
+    AwareDatetime, BeforeValidator(_parsed), PlainSerializer(_rfc3339, return_type=str, when_used="json")
+]
 
 
 def decimal_text(value: float) -> str:

@@ -15,9 +15,9 @@ import torch
 from everforge.model.precision import Precision
 from everforge.model.task import ConstantValue, Mode
 from everforge.runners.devices.base import TORCH_DTYPES
-from everforge.runners.layouts import room_like
-from everforge.runners.taskfile import load_task_file
-from everforge.runners.tensors import Tree, map_tree
+from everforge.runners.tensors.layouts import room_like
+from everforge.runners.tensors.trees import Tree, map_tree
+from everforge.runners.truth.taskfile import load_task_file
 
 CANDIDATE_CLASS = "ModelNew"
 _CANDIDATE_MODULE = "everforge_candidate"

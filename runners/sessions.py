@@ -18,23 +18,23 @@ from everforge.model.evaluation import Evaluation
 from everforge.model.session import OpenSession, RunTrial, TaskFacts, VariantFacts
 from everforge.model.task import Variant
 from everforge.model.verdict import Fault, Verdict
-from everforge.runners.baselines import BaselineRunner
-from everforge.runners.cases import VariantReference, build_reference
-from everforge.runners.checks import compile_in_jail, fault_line, fault_text
-from everforge.runners.coverage import judge_coverage
-from everforge.runners.degenerate import refuse_degenerate
+from everforge.runners.clock.baselines import BaselineRunner
+from everforge.runners.clock.race import KEPT_BYTES
+from everforge.runners.clock.timed_trial import TimedTrial
 from everforge.runners.devices.base import Device
-from everforge.runners.forms import Form
-from everforge.runners.held_out import derived_variants
-from everforge.runners.jail import Limits
-from everforge.runners.nursery import Nursery
-from everforge.runners.reference import ReferenceBuilder
-from everforge.runners.static_rules import StaticFinding, judge_source
-from everforge.runners.timing import KEPT_BYTES
+from everforge.runners.facts.degenerate import refuse_degenerate
+from everforge.runners.facts.held_out import derived_variants
+from everforge.runners.facts.variant_work import VariantWork, work_of
+from everforge.runners.gate.checks import compile_in_jail, fault_line, fault_text
+from everforge.runners.gate.forms import Form
+from everforge.runners.integrity.coverage import judge_coverage
+from everforge.runners.isolation.jail import Limits
+from everforge.runners.isolation.nursery import Nursery
+from everforge.runners.rules.static_rules import StaticFinding, judge_source
 from everforge.runners.trial import CandidateTrial, Checked, IncorrectOutput, Judged
 from everforge.runners.trial_record import TrialRecord
-from everforge.runners.trial_timing import TimedTrial
-from everforge.runners.variant_work import VariantWork, work_of
+from everforge.runners.truth.cases import VariantReference, build_reference
+from everforge.runners.truth.reference import ReferenceBuilder
 
 News = Callable[[str, str], None]
 

@@ -17,13 +17,19 @@ from everforge.model.precision import Precision
 from everforge.model.session import EvaluationSettings
 from everforge.model.task import TaskSpec
 from everforge.model.verdict import Verdict
-from everforge.runners.bits import changed_leaves
-from everforge.runners.cases import VariantReference, contiguous
-from everforge.runners.compare import Finding, compare, form_difference
 from everforge.runners.devices.base import Device
-from everforge.runners.reference import Case
-from everforge.runners.tensors import Block, Description, blank, describe, leaves, map_block, map_tree, read
-from everforge.runners.worker_handle import Worker, WorkerEnded, WorkerOutOfMemory, WorkerTampered, WorkerTimeout
+from everforge.runners.isolation.worker_handle import (
+    Worker,
+    WorkerEnded,
+    WorkerOutOfMemory,
+    WorkerTampered,
+    WorkerTimeout,
+)
+from everforge.runners.tensors.bits import changed_leaves
+from everforge.runners.tensors.trees import Block, Description, blank, describe, leaves, map_block, map_tree, read
+from everforge.runners.truth.cases import VariantReference, contiguous
+from everforge.runners.truth.compare import Finding, compare, form_difference
+from everforge.runners.truth.reference import Case
 
 # Requests that run a candidate's source but not its forward.
 _BUILDING = ("load", "interpret", "build")

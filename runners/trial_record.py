@@ -7,11 +7,11 @@ from everforge.model.device import Environment
 from everforge.model.evaluation import DeviceReading, Evaluation, VariantResult
 from everforge.model.interval import Interval
 from everforge.model.verdict import Fault, Verdict
-from everforge.runners.clock_check import Rounds, seen_rounds
-from everforge.runners.roofline import FloorFinding, sol_fraction
-from everforge.runners.timing import Pairing, ratio_of, speedup_of
+from everforge.runners.clock.clock_check import Rounds, seen_rounds
+from everforge.runners.clock.race import Pairing, ratio_of, speedup_of
+from everforge.runners.clock.timed_trial import TimedVariant
+from everforge.runners.facts.roofline import FloorFinding, sol_fraction
 from everforge.runners.trial import Checked, IncorrectOutput, Stopwatch
-from everforge.runners.trial_timing import TimedVariant
 
 # Resampling has a fixed seed, so that one set of samples always gives one interval.
 _SEED = 0

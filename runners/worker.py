@@ -18,13 +18,14 @@ from everforge.model.candidate import Language
 from everforge.model.device import DeviceKind
 from everforge.model.precision import Precision
 from everforge.model.task import Mode
-from everforge.runners.bits import input_sums
-from everforge.runners.channel import Channel, ChannelClosed, close_all
-from everforge.runners.coverage import counted, coverage_report
+from everforge.runners.clock.timed_turn import KeptOutputs, TimedTurn
 from everforge.runners.devices import adapter_of
-from everforge.runners.integrity import Snapshot, changed, snapshot
-from everforge.runners.kernel_calls import keep_freed_memory
-from everforge.runners.layouts import same_layout_copy
+from everforge.runners.gate.triton_gate import compile_ahead
+from everforge.runners.gate.triton_interpret import interpret
+from everforge.runners.integrity.coverage import counted, coverage_report
+from everforge.runners.integrity.snapshot import Snapshot, changed, snapshot
+from everforge.runners.isolation.channel import Channel, ChannelClosed, close_all
+from everforge.runners.isolation.kernel_calls import keep_freed_memory
 from everforge.runners.models import (
     Baseline,
     build_module,
@@ -32,12 +33,11 @@ from everforge.runners.models import (
     task_class,
     to_device,
 )
-from everforge.runners.poison import poison_device_memory, poisoned_host_memory
-from everforge.runners.results import hand_over, settled
-from everforge.runners.tensors import Tree, blank, describe, map_block, map_tree, read, write
-from everforge.runners.timed_turn import KeptOutputs, TimedTurn
-from everforge.runners.triton_gate import compile_ahead
-from everforge.runners.triton_interpret import interpret
+from everforge.runners.tensors.bits import input_sums
+from everforge.runners.tensors.layouts import same_layout_copy
+from everforge.runners.tensors.poison import poison_device_memory, poisoned_host_memory
+from everforge.runners.tensors.results import hand_over, settled
+from everforge.runners.tensors.trees import Tree, blank, describe, map_block, map_tree, read, write
 
 _BUILD_FAILURES = {
     *("CompilationError", "CompileTimeAssertionFailure", "OutOfResources", "PTXASError"),  # Triton

@@ -16,12 +16,12 @@ from everforge.model.check import CheckCandidate
 from everforge.model.device import DeviceKind, Environment, Peaks
 from everforge.model.precision import Precision
 from everforge.model.session import Failure, OpenSession, Outcome, Progress, RunTrial, SessionOpened
-from everforge.runners.checks import Check
 from everforge.runners.devices import device_of
 from everforge.runners.environment import environment_of
 from everforge.runners.errands import Abandoned, Bench, Busy, Errand
-from everforge.runners.nursery import Nursery
-from everforge.runners.roofline import measured_peaks
+from everforge.runners.facts.roofline import measured_peaks
+from everforge.runners.gate.checks import Check
+from everforge.runners.isolation.nursery import Nursery
 from everforge.runners.sessions import Session, session_id_of
 
 # A session whose client asked nothing for this long gives way to another one: a model thinks for about a minute.

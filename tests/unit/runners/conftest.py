@@ -15,10 +15,10 @@ from everforge.model.graph import TaskGraph
 from everforge.model.precision import Precision
 from everforge.runners.devices import device_of
 from everforge.runners.environment import environment_of
-from everforge.runners.jail import Limits
-from everforge.runners.nursery import Nursery
-from everforge.runners.tracing import trace_task
-from everforge.runners.worker_handle import Worker
+from everforge.runners.facts.tracing import trace_task
+from everforge.runners.isolation.jail import Limits
+from everforge.runners.isolation.nursery import Nursery
+from everforge.runners.isolation.worker_handle import Worker
 
 
 @pytest.fixture(scope="session")

@@ -15,14 +15,14 @@ import torch
 
 from everforge.model.candidate import Language
 from everforge.model.device import DeviceKind
-from everforge.runners.coverage import counted, coverage_report
 from everforge.runners.devices import adapter_of
 from everforge.runners.devices.base import Device
-from everforge.runners.integrity import Snapshot, changed, snapshot
+from everforge.runners.gate.triton_interpret import interpret
+from everforge.runners.integrity.coverage import counted, coverage_report
+from everforge.runners.integrity.own_kernels import own_kernels
+from everforge.runners.integrity.snapshot import Snapshot, changed, snapshot
 from everforge.runners.models import candidate_class
-from everforge.runners.own_kernels import own_kernels
-from everforge.runners.tensors import leaves
-from everforge.runners.triton_interpret import interpret
+from everforge.runners.tensors.trees import leaves
 
 
 def report_on(case: dict[str, Any], device: Device, before: Snapshot) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from torch import nn
 from torch.nn import functional
 
 from everforge.model.graph import Shortcut, TaskGraph
-from everforge.runners.algebra import shortcuts
-from everforge.runners.dataflow import Flow
-from everforge.runners.linearity import journey_of
-from everforge.runners.variant_work import notes_of
-from everforge.runners.zero_blocks import Shape, Zeros
+from everforge.runners.facts.algebra import shortcuts
+from everforge.runners.facts.dataflow import Flow
+from everforge.runners.facts.linearity import journey_of
+from everforge.runners.facts.variant_work import notes_of
+from everforge.runners.facts.zero_blocks import Shape, Zeros
 
 GraphOf = Callable[..., TaskGraph]
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everforge.runners.bits import changed_leaves, checksum, input_sums, same_bits
+from everforge.runners.tensors.bits import changed_leaves, checksum, input_sums, same_bits
 
 
 def test_nan_has_the_bits_of_nan() -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 PLANT = """
 import builtins, ctypes, gc, os, random, signal, socket, sys, threading, time, torch
-from everforge.runners import channel, worker
+from everforge.runners.isolation import channel
+from everforge.runners import worker
 
 # In the process: modules, PyTorch, the interpreter, the harness.
 torch.planted = builtins.planted = sys.planted = os.planted = worker.planted = 'x'

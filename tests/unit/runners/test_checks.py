@@ -15,12 +15,12 @@ from everforge.model.precision import Precision
 from everforge.model.session import EvaluationSettings, OpenSession, RunTrial
 from everforge.model.task import TaskSpec, Variant
 from everforge.model.verdict import Verdict
-from everforge.runners.checks import VALUE_LIMIT_BYTES, Check, compile_in_jail
 from everforge.runners.devices.cpu import CpuDevice
-from everforge.runners.forms import Form
-from everforge.runners.nursery import Nursery
+from everforge.runners.gate.checks import VALUE_LIMIT_BYTES, Check, compile_in_jail
+from everforge.runners.gate.forms import Form
+from everforge.runners.gate.triton_stand_ins import ARCHITECTURES
+from everforge.runners.isolation.nursery import Nursery
 from everforge.runners.sessions import Session
-from everforge.runners.triton_stand_ins import ARCHITECTURES
 
 pytest.importorskip("triton")
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everforge.runners.clock_check import Rounds, contradiction, seen_rounds, seen_us
-from everforge.runners.timing import Turn
+from everforge.runners.clock.clock_check import Rounds, contradiction, seen_rounds, seen_us
+from everforge.runners.clock.race import Turn
 
 CALLS = 20
 # What a turn costs beside its calls, and how much that varies from turn to turn.

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from everforge.runners.compare import (
+from everforge.runners.tensors.trees import describe
+from everforge.runners.truth.compare import (
     FLOOR_RELATIVE,
     Finding,
     Tolerance,
@@ -13,7 +14,6 @@ from everforge.runners.compare import (
     form_difference,
     tolerance_of,
 )
-from everforge.runners.tensors import describe
 
 FACTOR = 4.0
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from torch._C._autograd import DeviceType
 
 from everforge.model.candidate import Language
-from everforge.runners.coverage import judge_coverage
-from everforge.runners.decoys import contributes
-from everforge.runners.kernel_share import share_of_events
+from everforge.runners.integrity.coverage import judge_coverage
+from everforge.runners.integrity.decoys import contributes
+from everforge.runners.integrity.kernel_share import share_of_events
 
 NOT_LAUNCHED = "claims triton but launched no kernel of its own"
 NO_MATTER = "its own kernels' results do not reach the output"

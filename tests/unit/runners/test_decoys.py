@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everforge.runners.decoys import Overwriting, contributes
-from everforge.runners.launches import Launch
+from everforge.runners.integrity.decoys import Overwriting, contributes
+from everforge.runners.integrity.launches import Launch
 
 DTYPES = [
     *(torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.complex64),

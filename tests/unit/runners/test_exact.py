@@ -11,10 +11,10 @@ from everforge.model.device import DeviceKind
 from everforge.model.precision import Precision
 from everforge.model.session import EvaluationSettings
 from everforge.model.task import TaskSpec, Variant
-from everforge.runners.cases import build_reference
 from everforge.runners.devices import device_of
-from everforge.runners.exact import InFloat64
-from everforge.runners.reference import ReferenceBuilder
+from everforge.runners.truth.cases import build_reference
+from everforge.runners.truth.exact import InFloat64
+from everforge.runners.truth.reference import ReferenceBuilder
 
 TASK = """\
 import torch

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everforge.runners.channel import Channel, ChannelClosed, ChannelTimeout
-from everforge.runners.exchange import ANSWER_LIMIT_BYTES, AnsweringEnd, AskingEnd, ChannelForged
+from everforge.runners.isolation.channel import Channel, ChannelClosed, ChannelTimeout
+from everforge.runners.isolation.exchange import ANSWER_LIMIT_BYTES, AnsweringEnd, AskingEnd, ChannelForged
 
 Ends = tuple[AskingEnd, socket.socket]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everforge.runners.file_view import _may_be_covered, _outermost, is_below, view_of_this_machine
+from everforge.runners.isolation.file_view import _may_be_covered, _outermost, is_below, view_of_this_machine
 
 PATHS = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
 CHECKOUT = Path(__file__).parents[3]

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from everforge.runners import process_tree
-from everforge.runners.jail import Limits
-from everforge.runners.worker_handle import WorkerTampered, WorkerTimeout
+from everforge.runners.isolation import process_tree
+from everforge.runners.isolation.jail import Limits
+from everforge.runners.isolation.worker_handle import WorkerTampered, WorkerTimeout
 
 # Threads, children, grandchildren of a thread that is not the first, and processes that come and go.
 BUSY = """

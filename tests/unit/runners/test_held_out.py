@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from everforge.model.device import DeviceKind
 from everforge.model.task import TaskSpec, Variant
 from everforge.runners.devices import device_of
-from everforge.runners.held_out import Derived, derived_variants
-from everforge.runners.reference import ReferenceBuilder
-from everforge.runners.size_constants import integer_constants, smaller_values
-from everforge.runners.tensors import leaves
+from everforge.runners.facts.held_out import Derived, derived_variants
+from everforge.runners.facts.size_constants import integer_constants, smaller_values
+from everforge.runners.tensors.trees import leaves
+from everforge.runners.truth.reference import ReferenceBuilder
 
 ROOT = Path(__file__).resolve().parents[3]
 CPU = device_of(DeviceKind.CPU)

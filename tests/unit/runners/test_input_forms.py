@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everforge.model.task import InputContract
-from everforge.runners.input_forms import EMPTY, OFFSET, TRANSPOSED, hostile_forms
-from everforge.runners.tensors import Block, leaves, map_block, read
+from everforge.runners.tensors.trees import Block, leaves, map_block, read
+from everforge.runners.truth.input_forms import EMPTY, OFFSET, TRANSPOSED, hostile_forms
 
 EVERYTHING = InputContract(empty_batch=True)
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.uint8, torch.bool]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everforge.model.graph import TaskGraph, TraceFailure
-from everforge.runners.input_structure import KnownInputs, known_inputs
-from everforge.runners.zero_blocks import Shape
+from everforge.runners.facts.input_structure import KnownInputs, known_inputs
+from everforge.runners.facts.zero_blocks import Shape
 
 NAME = "inputs_0"
 Seen = Callable[[torch.Tensor, torch.Tensor], KnownInputs]

@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 import torch
 
-from everforge.runners import bits, channel
-from everforge.runners.integrity import Snapshot, changed, snapshot
+from everforge.runners.integrity.snapshot import Snapshot, changed, snapshot
+from everforge.runners.isolation import channel
+from everforge.runners.tensors import bits
 
 
 @pytest.fixture
@@ -57,11 +58,11 @@ REPLACED = [
     (json, "dumps", "json.dumps"),
     (socket.socket, "recvmsg", "socket.socket.recvmsg"),
     (os, "fstat", "os.fstat"),
-    (bits, "checksum", "everforge.runners.bits.checksum"),
-    (channel.Channel, "send", "everforge.runners.channel.Channel.send"),
+    (bits, "checksum", "everforge.runners.tensors.bits.checksum"),
+    (channel.Channel, "send", "everforge.runners.isolation.channel.Channel.send"),
     (builtins, "isinstance", "builtins.isinstance"),
     (builtins, "type", "builtins.type"),
-    (bits, "leaves", "everforge.runners.bits.leaves"),
+    (bits, "leaves", "everforge.runners.tensors.bits.leaves"),
 ]
 
 
@@ -81,7 +82,7 @@ def test_exchanged_code_is_found(before: Snapshot, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         patch.setattr(bits.same_bits, "__code__", (lambda left, right: True).__code__)
         (finding,) = changed(before)
-    assert finding.startswith("the code of everforge.runners.bits.same_bits was exchanged for function at line")
+    assert finding.startswith("the code of everforge.runners.tensors.bits.same_bits was exchanged for function at line")
 
 
 def test_exchanged_defaults_are_found(before: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,11 +94,11 @@ def test_exchanged_defaults_are_found(before: Snapshot, monkeypatch: pytest.Monk
 
 def test_replaced_module_of_the_harness_is_found(before: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "everforge.runners.bits", ModuleType("bits"))
-        assert changed(before) == ["the module everforge.runners.bits was replaced by a module"]
+        patch.setitem(sys.modules, "everforge.runners.tensors.bits", ModuleType("bits"))
+        assert changed(before) == ["the module everforge.runners.tensors.bits was replaced by a module"]
     with monkeypatch.context() as patch:
-        patch.delitem(sys.modules, "everforge.runners.bits")
-        assert changed(before) == ["the module everforge.runners.bits was replaced by nothing"]
+        patch.delitem(sys.modules, "everforge.runners.tensors.bits")
+        assert changed(before) == ["the module everforge.runners.tensors.bits was replaced by nothing"]
 
 
 class Finder:

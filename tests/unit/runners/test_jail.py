@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from everforge.runners.jail import Limits
-from everforge.runners.nursery import Nursery
-from everforge.runners.worker_handle import Worker, WorkerEnded, WorkerOutOfMemory, WorkerTimeout
+from everforge.runners.isolation.jail import Limits
+from everforge.runners.isolation.nursery import Nursery
+from everforge.runners.isolation.worker_handle import Worker, WorkerEnded, WorkerOutOfMemory, WorkerTimeout
 
 LIMITS = Limits(cpu_seconds=20, address_bytes=None, file_bytes=1 << 20, processes=64)
 

@@ -6,8 +6,8 @@ import sys
 import pytest
 import torch
 
-from everforge.runners import kernel_calls
-from everforge.runners.kernel_calls import POISON_BYTE, poison_allocations
+from everforge.runners.isolation import kernel_calls
+from everforge.runners.isolation.kernel_calls import POISON_BYTE, poison_allocations
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_library_without_the_parameter_is_told(monkeypatch: pytest.MonkeyPatch) 
 
 def test_capabilities_do_not_come_back() -> None:
     code = (
-        "import os; from everforge.runners.kernel_calls import drop_capabilities as drop; drop(); drop()\n"
+        "import os; from everforge.runners.isolation.kernel_calls import drop_capabilities as drop; drop(); drop()\n"
         "print([line.split()[1] for line in open('/proc/self/status') if line.startswith(('CapEff', 'CapPrm'))])"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

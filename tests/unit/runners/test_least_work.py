@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from everforge.model.graph import TaskGraph
 from everforge.model.precision import Precision
-from everforge.runners.least_work import LeastWork, least_work
+from everforge.runners.facts.least_work import LeastWork, least_work
 
 GraphOf = Callable[..., TaskGraph]
 WorkOf = Callable[..., LeastWork]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from everforge.runners.randomness import Randomness, randomness_of
+from everforge.runners.facts.randomness import Randomness, randomness_of
 
 
 class Noisy(nn.Module):

@@ -11,10 +11,9 @@ from torch import nn
 from everforge.model.device import DeviceKind, Peaks
 from everforge.model.graph import TaskGraph, TraceFailure
 from everforge.model.precision import Precision
-from everforge.runners.algebra import shortcuts
 from everforge.runners.devices import device_of
-from everforge.runners.nursery import Nursery
-from everforge.runners.roofline import (
+from everforge.runners.facts.algebra import shortcuts
+from everforge.runners.facts.roofline import (
     FloorFinding,
     floor_us,
     judge_floor,
@@ -22,6 +21,7 @@ from everforge.runners.roofline import (
     shortcut_floor_us,
     suspicion_floor_us,
 )
+from everforge.runners.isolation.nursery import Nursery
 
 GraphOf = Callable[..., TaskGraph]
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everforge.runners import seccomp
-from everforge.runners.jail import Limits
-from everforge.runners.seccomp import Architecture, Instruction, architecture_of, program_for
+from everforge.runners.isolation import seccomp
+from everforge.runners.isolation.jail import Limits
+from everforge.runners.isolation.seccomp import Architecture, Instruction, architecture_of, program_for
 
 ALLOWED, KILLED = "allowed", "killed"
 MACHINES = ("x86_64", "aarch64")

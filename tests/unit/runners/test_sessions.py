@@ -13,7 +13,7 @@ from everforge.model.session import EvaluationSettings, OpenSession, RunTrial, T
 from everforge.model.task import TaskSpec, Variant
 from everforge.model.verdict import Verdict
 from everforge.runners.devices import device_of
-from everforge.runners.nursery import Nursery
+from everforge.runners.isolation.nursery import Nursery
 from everforge.runners.sessions import Session
 
 TASK = """

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everforge.runners.static_rules import judge_source
+from everforge.runners.rules.static_rules import judge_source
 
 MODEL = "\nclass ModelNew:\n    pass\n"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from everforge.model.verdict import Verdict
-from everforge.runners.static_rules import Rule, check_source, judge_source
+from everforge.runners.rules.static_rules import Rule, check_source, judge_source
 
 MODEL = "\nclass ModelNew:\n    pass\n"
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everforge.model.verdict import Verdict
-from everforge.runners.static_rules import (
+from everforge.runners.rules.static_rules import (
     MAX_SOURCE_BYTES,
     MOST_VIOLATIONS,
     Rule,

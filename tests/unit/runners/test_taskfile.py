@@ -3,7 +3,7 @@
 import pytest
 
 from everforge.errors import TaskError
-from everforge.runners.taskfile import load_task_file
+from everforge.runners.truth.taskfile import load_task_file
 
 TASK = """\
 import torch

@@ -7,7 +7,7 @@ from everforge.model.device import DeviceKind, Environment, Peaks
 from everforge.model.session import EvaluationSettings, OpenSession, TaskFacts
 from everforge.model.task import Mode, TaskSpec, Variant
 from everforge.runners.devices import device_of
-from everforge.runners.nursery import Nursery
+from everforge.runners.isolation.nursery import Nursery
 from everforge.runners.sessions import Session
 
 SETTINGS = EvaluationSettings(seeds=3, timeout_s=30, min_rounds=3, max_rounds=3, timing_seconds=0.2)

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everforge.runners.layouts import ALIGNMENT, offset_of, order_of, same_layout_copy, steps_of
 from everforge.runners.models import to_device
-from everforge.runners.tensors import (
+from everforge.runners.tensors.layouts import ALIGNMENT, offset_of, order_of, same_layout_copy, steps_of
+from everforge.runners.tensors.trees import (
     Block,
     UnsupportedValue,
     blank,

@@ -11,15 +11,15 @@ import torch
 from everforge.model.device import DeviceKind
 from everforge.model.session import EvaluationSettings
 from everforge.model.task import TaskSpec, Variant
-from everforge.runners.cases import VariantReference, build_reference
+from everforge.runners.clock.mixing import Mix
+from everforge.runners.clock.race import Contender, Course, Turn
+from everforge.runners.clock.timed_turn import KeptOutputs, TimedTurn
+from everforge.runners.clock.witness import Broken, Witness
 from everforge.runners.devices import device_of
-from everforge.runners.mixing import Mix
-from everforge.runners.reference import ReferenceBuilder
-from everforge.runners.results import spread_of
-from everforge.runners.tensors import Block, Tree, map_block, map_tree, read
-from everforge.runners.timed_turn import KeptOutputs, TimedTurn
-from everforge.runners.timing import Contender, Course, Turn
-from everforge.runners.witness import Broken, Witness
+from everforge.runners.tensors.results import spread_of
+from everforge.runners.tensors.trees import Block, Tree, map_block, map_tree, read
+from everforge.runners.truth.cases import VariantReference, build_reference
+from everforge.runners.truth.reference import ReferenceBuilder
 
 TASK = """
 import torch

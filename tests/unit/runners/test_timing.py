@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from everforge.model.session import EvaluationSettings
-from everforge.runners.mixing import Mix, draw_mixes
-from everforge.runners.timing import Contender, Course, Pairing, TurnFailed, audit, race, speedup_of
+from everforge.runners.clock.mixing import Mix, draw_mixes
+from everforge.runners.clock.race import Contender, Course, Nonsense, Pairing, audit, race, speedup_of
 
 
 class Clockwork:
@@ -37,7 +37,7 @@ class Clockwork:
         self.asked.append(message)
         self.log.append(self.name)
         self.calls += len(message["mixes"])
-        return {"times_us": [self.call_us] * len(message["mixes"]), "checksums": []}
+        return {"times_us": [self.call_us] * len(message["mixes"]), "checksums": [], "odd_form": False}
 
 
 def draw(count: int, rng: random.Random) -> list[Mix]:
@@ -52,6 +52,9 @@ def contenders(*times_us: float, output_bytes: int = 8) -> tuple[list[str], list
         Contender(Clockwork(log, str(index), value), "slot", course, host_memory=True)  # type: ignore[arg-type]
         for index, value in enumerate(times_us)
     ]
+
+
+FIRST_IS_SLOW = {"times_us": [99.0, 1.0, 2.0], "checksums": [], "odd_form": False}
 
 
 def clockwork(contender: Contender) -> Clockwork:
@@ -113,7 +116,7 @@ def test_audit_follows_the_race_without_a_flush_and_drops_its_first_round() -> N
 
 def test_first_call_of_a_turn_is_not_counted() -> None:
     _, (contender,) = contenders(1.0)
-    contender.worker.ask = lambda *_, **__: {"times_us": [99.0, 1.0, 2.0], "checksums": []}  # type: ignore[method-assign]
+    contender.worker.ask = lambda *_, **__: FIRST_IS_SLOW  # type: ignore[method-assign]
     assert contender.turn(2, time.monotonic() + 1).counted_us == (1.0, 2.0)
 
 
@@ -128,12 +131,14 @@ def test_first_call_of_a_turn_is_not_counted() -> None:
         {"times_us": ["1.0"] * 4, "checksums": []},
         {"times_us": [1.0] * 4, "checksums": [1]},
         {"times_us": {"a": 1.0}, "checksums": []},
+        {"times_us": [1.0] * 4, "checksums": [], "odd_form": True},
+        {"times_us": [1.0] * 4, "checksums": []},
     ],
 )
-def test_times_that_cannot_be_are_refused(answer: dict[str, Any]) -> None:
+def test_answer_that_cannot_be_is_evidence(answer: dict[str, Any]) -> None:
     _, (contender,) = contenders(1.0)
     contender.worker.ask = lambda *_, **__: answer  # type: ignore[method-assign]
-    with pytest.raises(TurnFailed):
+    with pytest.raises(Nonsense):
         contender.turn(3, time.monotonic() + 1)
 
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from everforge.model.graph import GraphNode, TaskGraph, TraceFailure
-from everforge.runners.tracing import trace_task
+from everforge.runners.facts.tracing import trace_task
 
 
 class Tail(nn.Module):

@@ -14,7 +14,7 @@ import torch
 
 from everforge.model.check import GateReport
 from everforge.model.verdict import Verdict
-from everforge.runners.triton_gate import CONFIGURATIONS_PER_KERNEL, Compilation, compile_ahead
+from everforge.runners.gate.triton_gate import CONFIGURATIONS_PER_KERNEL, Compilation, compile_ahead
 
 pytest.importorskip("triton")
 from triton.runtime.errors import PTXASError
@@ -369,7 +369,7 @@ INTERPRET = """
     import sys
     import torch
     {first}
-    from everforge.runners.triton_interpret import interpret
+    from everforge.runners.gate.triton_interpret import interpret
     x = torch.randn(5, 123)
     with interpret():
         from candidate import ModelNew

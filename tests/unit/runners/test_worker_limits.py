@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from everforge.runners import process_tree
-from everforge.runners.jail import Limits
-from everforge.runners.worker_handle import Worker, WorkerEnded, WorkerTampered, WorkerTimeout
+from everforge.runners.isolation import process_tree
+from everforge.runners.isolation.jail import Limits
+from everforge.runners.isolation.worker_handle import Worker, WorkerEnded, WorkerTampered, WorkerTimeout
 
 SLACK_S = 2.0
 # Finds the result channel as a candidate would: the one socket among its descriptors.
@@ -23,7 +23,7 @@ def write(body):
 """
 # The number of the request that is under way lies in the process's memory.
 NUMBER = """
-import everforge.runners.exchange as exchange
+import everforge.runners.isolation.exchange as exchange
 end = next(one for one in gc.get_objects() if isinstance(one, exchange.AnsweringEnd))
 """
 

@@ -1,0 +1,1 @@
+"""What is fast: turns, races, and what holds their times up."""

@@ -1,0 +1,79 @@
+"""The parent's clock held against a candidate's own: what a process says of itself is believed only if both agree.
+
+A candidate shares its process with the code that times it, and could make that code say anything. What it cannot
+do is take less time than the parent sees passing. The parent times whole turns; what a turn costs beside its calls
+it learns from the baseline, which does the same work around its calls in a trusted process. Pure; called by
+`trial_record.py` and `trial.py`.
+"""
+
+import statistics
+from collections.abc import Sequence
+
+from everforge.model.interval import Interval, bootstrap
+from everforge.runners.clock.race import Turn
+
+Rounds = Sequence[tuple[Turn, Turn]]
+
+# The two clocks may differ by half before it is called tampering; below that, the parent's figure is used.
+_TOLD_RATIO = 1.5
+# Cold calls that are told shorter than warm ones by this factor cannot be.
+_COLD_RATIO = 0.6
+# Differences below this share of the baseline's time, or this many microseconds, win nothing worth a lie.
+_NOTICED_SHARE = 0.25
+_NOTICED_US = 5.0
+# Ceilings are measured with an error; a time may lie so much below a floor, as a share of it.
+FLOOR_MARGIN = 0.9
+# Below the floor, this much between the clocks is enough.
+_FLOOR_RATIO = 1.25
+# A difference of clocks can exceed the time itself where a turn's own cost varies: no less than this share is left.
+_LEAST_SHARE = 0.05
+_SEED = 0
+
+
+def seen_us(own: Turn, rival: Turn) -> float:
+    """Mean time of one call of a candidate by the parent's clock.
+
+    It is the time told, plus what the turn took beyond that and beyond what the same work around the calls took
+    the baseline. Negative differences are noise of the machine and count as such.
+    """
+    count = len(own.times_us)
+    told_us = sum(own.times_us) / count
+    unexplained_us = (own.wall_us - sum(own.times_us)) - (rival.wall_us - sum(rival.times_us))
+    return max(told_us + unexplained_us / count, _LEAST_SHARE * told_us)
+
+
+def seen_rounds(rounds: Rounds) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Times of candidate and baseline for each round: the candidate's by the parent's clock."""
+    own = tuple(seen_us(turn, rival) for turn, rival in rounds)
+    return own, tuple(statistics.fmean(rival.times_us) for _, rival in rounds)
+
+
+def contradiction(race: Rounds, audited: Rounds, floor_us: float | None) -> str | None:
+    """The sentence that convicts a candidate whose own times cannot be; None if they can.
+
+    `floor_us`: time that no kernel can beat which does the task's work (`roofline.py`). A time told below it is
+    believed only if the parent saw it, too: then it is a shortcut nobody knew of.
+    """
+    rival_us = statistics.median(statistics.fmean(rival.times_us) for _, rival in race)
+    noticed_us = _NOTICED_SHARE * rival_us + _NOTICED_US
+    for rounds in (audited, race):
+        told_us = statistics.median(statistics.fmean(turn.times_us) for turn, _ in rounds)
+        seen = _median_of([seen_us(turn, rival) for turn, rival in rounds])
+        if seen.low > _TOLD_RATIO * told_us and seen.low - told_us > noticed_us:
+            return _sentence(told_us, seen)
+    cold_us = statistics.median(statistics.fmean(turn.times_us) for turn, _ in race)
+    warm = _median_of([seen_us(turn, rival) for turn, rival in audited])
+    if cold_us < _COLD_RATIO * warm.low and warm.low - cold_us > noticed_us:
+        return f"{_sentence(cold_us, warm)} with a warm cache"
+    seen = _median_of([seen_us(turn, rival) for turn, rival in race])
+    if floor_us is not None and cold_us < FLOOR_MARGIN * floor_us < seen.low and seen.low > _FLOOR_RATIO * cold_us:
+        return f"{_sentence(cold_us, seen)}; the work takes {floor_us:.3g} µs at least"
+    return None
+
+
+def _median_of(values: Sequence[float]) -> Interval:
+    return bootstrap(values, statistics.median, _SEED)
+
+
+def _sentence(told_us: float, seen: Interval) -> str:
+    return f"its process told {told_us:.3g} µs a call, the harness's own clock saw {seen.value:.3g} µs"

@@ -1,0 +1,1 @@
+"""What is judged without a device: ahead-of-time compilation and interpretation of Triton kernels."""

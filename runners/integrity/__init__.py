@@ -1,0 +1,1 @@
+"""What a candidate did beside computing: functions it replaced, kernels it claimed."""

@@ -1,0 +1,1 @@
+"""Trees of tensors: how they lie in memory, cross to other processes and are compared."""

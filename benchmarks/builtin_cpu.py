@@ -18,7 +18,7 @@ from everforge.agents.builtin.cpp_emitter import emit_cpp
 from everforge.agents.builtin.planner import plan_graph
 from everforge.model.candidate import ParameterValue
 from everforge.model.graph import TraceFailure
-from everforge.runners.tracing import trace_task
+from everforge.runners.facts.tracing import trace_task
 
 
 class Task(nn.Module):

@@ -1,7 +1,7 @@
 """What the jail costs: starting, stopping and ending a worker, and system calls under the filter.
 
-`python benchmarks/jail_cost.py` on Linux, x86_64 or aarch64. The numbers in `runners/seccomp.py`,
-`runners/process_tree.py` and `runners/jail.py` are from it.
+`python benchmarks/jail_cost.py` on Linux, x86_64 or aarch64. The numbers in `runners/isolation/seccomp.py`,
+`runners/isolation/process_tree.py` and `runners/isolation/jail.py` are from it.
 """
 
 import fcntl
@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from everforge.runners import kernel_calls, seccomp
-from everforge.runners.jail import Limits
-from everforge.runners.nursery import Nursery
-from everforge.runners.worker_handle import Worker
+from everforge.runners.isolation import kernel_calls, seccomp
+from everforge.runners.isolation.jail import Limits
+from everforge.runners.isolation.nursery import Nursery
+from everforge.runners.isolation.worker_handle import Worker
 
 PROCESSES = 200
 FORKING = f"""

@@ -24,7 +24,7 @@ from everforge.model.task import TaskSpec, Variant
 from everforge.model.verdict import Verdict
 from everforge.runners.devices import device_of
 from everforge.runners.environment import environment_of
-from everforge.runners.nursery import Nursery
+from everforge.runners.isolation.nursery import Nursery
 from everforge.runners.sessions import Session
 
 pytestmark = pytest.mark.cuda

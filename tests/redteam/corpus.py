@@ -23,10 +23,10 @@ from everforge.model.task import TaskSpec, Variant
 from everforge.model.verdict import Verdict
 from everforge.runners.devices import device_of
 from everforge.runners.environment import environment_of
-from everforge.runners.nursery import Nursery
-from everforge.runners.roofline import measured_peaks
+from everforge.runners.facts.roofline import measured_peaks
+from everforge.runners.isolation.nursery import Nursery
+from everforge.runners.rules.static_rules import StaticFinding, judge_source
 from everforge.runners.sessions import Session
-from everforge.runners.static_rules import StaticFinding, judge_source
 
 Side = Literal["hostile", "honest"]
 

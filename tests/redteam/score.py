@@ -20,7 +20,7 @@ from corpus import Bench, Entry, Side, load, task_spec  # noqa: E402
 from everforge.model.device import DeviceKind  # noqa: E402
 from everforge.model.evaluation import Evaluation  # noqa: E402
 from everforge.model.verdict import Verdict  # noqa: E402
-from everforge.runners.static_rules import check_source  # noqa: E402
+from everforge.runners.rules.static_rules import check_source  # noqa: E402
 
 HEADERS = {
     "hostile": ("candidate", "trick", "verdict", "caught by", "s", "behind the rules", "caught by", "s"),

@@ -15,8 +15,8 @@ from everforge.model.candidate import Candidate, GeneratorKind, Language
 from everforge.model.check import CheckCandidate
 from everforge.model.device import DeviceKind
 from everforge.model.task import TaskSpec, Variant
-from everforge.runners.checks import Check
-from everforge.runners.static_rules import judge_source
+from everforge.runners.gate.checks import Check
+from everforge.runners.rules.static_rules import judge_source
 
 ARCH = "sm_90"
 ENTRIES = load("honest")

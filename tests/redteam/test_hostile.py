@@ -4,7 +4,7 @@ import pytest
 from corpus import Bench, Entry, load
 
 from everforge.model.verdict import Verdict
-from everforge.runners.static_rules import check_source, judge_source
+from everforge.runners.rules.static_rules import check_source, judge_source
 
 ENTRIES = load("hostile")
 # Those that the rules let pass are judged by the layers behind them in the first test already.

@@ -19,7 +19,6 @@ from pydantic import (
     model_serializer,
 )
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
 
 
 class Record(BaseModel):
@@ -70,21 +69,16 @@ class ApiRecord(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _null_is_as_in_the_api_server(cls, value: Any, info: ValidationInfo) -> Any:
-        """In JSON a null asks for the default; where there is none it is a mistake."""
+    def _null_is_absent(cls, value: Any, info: ValidationInfo) -> Any:
+        """In JSON a null is a field left out, as an API server takes it."""
         if value is not None or info.mode != "json" or info.field_name is None:
             return value
         field = cls.model_fields[info.field_name]
-        if field.is_required():
-            return value
-        default = field.get_default(call_default_factory=True)
-        if default is None:
-            raise PydanticCustomError("null", "Input should have a value or be left out")
-        return default
+        return value if field.is_required() else field.get_default(call_default_factory=True)
 
     @model_serializer(mode="wrap")
     def _without_absent_fields(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Null means something else to an API server than absent."""
+        """To an API server a null in a patch means: remove what is there."""
         return {name: value for name, value in serialized(self).items() if value is not None}
 
 

@@ -14,7 +14,7 @@ from everforge.model.evaluation import SCHEMA_VERSION, VariantResult
 from everforge.model.task import TaskSpec
 from everforge.model.verdict import Verdict
 
-# Architectures that kernels can be compiled for without the device (`runners/triton_stand_ins.py`).
+# Architectures that kernels can be compiled for without the device (`runners/gate/triton_stand_ins.py`).
 ARCHITECTURES_AHEAD = ("sm_80", "sm_89", "sm_90", "sm_100")
 
 

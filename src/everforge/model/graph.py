@@ -1,6 +1,6 @@
 """The traced reference as data, so that generators can plan kernels without importing torch.
 
-`runners/tracing.py` makes it with torch.export; `agents/builtin` reads it.
+`runners/facts/tracing.py` makes it with torch.export; `agents/builtin` reads it.
 """
 
 from typing import Any

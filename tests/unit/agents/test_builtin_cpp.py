@@ -16,7 +16,7 @@ from everforge.agents.builtin.cpp_emitter import cpp_space, emit_cpp
 from everforge.agents.builtin.planner import plan_graph
 from everforge.model.candidate import Language, ParameterValue, language_of
 from everforge.model.graph import TaskGraph
-from everforge.runners.tracing import trace_task
+from everforge.runners.facts.tracing import trace_task
 
 Function = Callable[..., Any]
 INFINITY, NAN = float("inf"), float("nan")

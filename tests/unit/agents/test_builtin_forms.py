@@ -19,12 +19,12 @@ from everforge.model.device import DeviceKind
 from everforge.model.graph import TaskGraph
 from everforge.model.task import InputContract, TaskSpec, Variant
 from everforge.runners.devices import device_of
-from everforge.runners.held_out import derived_variants
-from everforge.runners.input_forms import hostile_forms
-from everforge.runners.reference import ReferenceBuilder
-from everforge.runners.static_rules import judge_source
-from everforge.runners.tensors import leaves
-from everforge.runners.tracing import trace_task
+from everforge.runners.facts.held_out import derived_variants
+from everforge.runners.facts.tracing import trace_task
+from everforge.runners.rules.static_rules import judge_source
+from everforge.runners.tensors.trees import leaves
+from everforge.runners.truth.input_forms import hostile_forms
+from everforge.runners.truth.reference import ReferenceBuilder
 
 CPU = device_of(DeviceKind.CPU)
 EVERY_FORM = InputContract(empty_batch=True)

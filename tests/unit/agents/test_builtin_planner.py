@@ -15,7 +15,7 @@ from everforge.agents.builtin import plan as ir
 from everforge.agents.builtin.planner import Unplannable, plan_graph
 from everforge.agents.builtin.variants import extent, mismatch
 from everforge.model.graph import TaskGraph
-from everforge.runners.tracing import trace_task
+from everforge.runners.facts.tracing import trace_task
 
 Function = Callable[..., Any]
 

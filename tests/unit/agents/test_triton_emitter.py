@@ -14,8 +14,8 @@ from everforge.agents.builtin.planner import plan_graph
 from everforge.agents.builtin.triton_emitter import emit_triton, triton_space
 from everforge.model.device import DeviceKind
 from everforge.model.graph import TaskGraph
-from everforge.runners.static_rules import judge_source
-from everforge.runners.tracing import trace_task
+from everforge.runners.facts.tracing import trace_task
+from everforge.runners.rules.static_rules import judge_source
 
 pytest.importorskip("triton")
 _SCRIPT = Path(__file__).with_name("triton_cases.py")

@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from everforge.agents.builtin.plan import POINTWISE_ARITY, Buffer, KernelRegion, Load, Plan, Pointwise, Size, Store
 from everforge.model.task import InputContract
-from everforge.runners.input_forms import hostile_forms
-from everforge.runners.triton_gate import compile_ahead
-from everforge.runners.triton_interpret import interpret
+from everforge.runners.gate.triton_gate import compile_ahead
+from everforge.runners.gate.triton_interpret import interpret
+from everforge.runners.truth.input_forms import hostile_forms
 
 Parameters = dict[str, bool | int | float | str]
 EVERY_FORM = InputContract(empty_batch=True)

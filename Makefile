@@ -47,6 +47,12 @@ lock: venv
 	$(COMPILE) pyproject.toml requirements/torch-needs.in --extra dev --output-file requirements/dev.txt
 	$(COMPILE) pyproject.toml requirements/torch-needs.in --extra cli --extra runners \
 		--constraints requirements/dev.txt --output-file requirements/run.txt
+	$(COMPILE) pyproject.toml --extra agents --extra store --extra telemetry \
+		--constraints requirements/dev.txt --output-file requirements/agent.txt
+	$(COMPILE) pyproject.toml --extra operator --constraints requirements/dev.txt --output-file requirements/operator.txt
+	$(COMPILE) pyproject.toml requirements/torch-needs.in --extra runners \
+		--constraints requirements/dev.txt --output-file requirements/runner.txt
+	$(COMPILE) requirements/build.in --constraints requirements/dev.txt --output-file requirements/build.txt
 
 clean:
 	rm -rf .venv build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

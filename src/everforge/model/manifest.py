@@ -296,6 +296,15 @@ class KernelOptimizationSpec(ApiRecord):
 class KernelOptimization(ApiRecord):
     """Find a faster kernel for a PyTorch reference, prove it, and keep it."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!has(oldSelf.status) || !has(oldSelf.status.conditions) || oldSelf.status.conditions.all(condition, "
+            "condition.type != 'Succeeded' || condition.status == 'Unknown') || self.spec == oldSelf.spec",
+            message="it has ended, and nothing follows from another spec: create another KernelOptimization",
+            field="spec",
+        ),
+    )
+
     api_version: Literal["everforge.dev/v1alpha1"]
     kind: Literal["KernelOptimization"]
     metadata: Metadata

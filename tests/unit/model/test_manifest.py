@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from everforge.model.manifest import API_VERSION, KIND, BudgetSpec, KernelOptimization, VariantSpec
+from everforge.model.manifest import API_VERSION, KIND, KernelOptimization, VariantSpec
 from everforge.model.precision import Precision
 from everforge.model.task import InputContract, Mode
 
@@ -205,11 +205,15 @@ def test_any_text_is_a_constant(text: str) -> None:
     VariantSpec(name="a", constants={"name": text}).resolved()
 
 
-def test_null_is_the_default_where_there_is_one_and_a_mistake_elsewhere() -> None:
-    read = KernelOptimization.read(with_change("spec.budget", None))
-    assert read.spec.budget == BudgetSpec()
-    with pytest.raises(ValidationError, match="have a value or be left out"):
-        KernelOptimization.read(with_change("spec.llm", None))
+@pytest.mark.parametrize("field", ["budget", "llm", "variants", "suspend"])
+def test_null_is_a_field_left_out(field: str) -> None:
+    without = KernelOptimization.model_validate(MINIMAL)
+    assert KernelOptimization.read(with_change(f"spec.{field}", None)) == without
+
+
+def test_null_is_no_value_of_a_required_field() -> None:
+    with pytest.raises(ValidationError, match="targets"):
+        KernelOptimization.read(with_change("spec.targets", None))
 
 
 def test_absent_fields_are_left_out_of_what_is_written() -> None:

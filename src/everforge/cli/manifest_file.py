@@ -17,18 +17,7 @@ from pydantic_core import ErrorDetails
 from everforge.cli.yaml_document import Location, YamlDocument, read_documents
 from everforge.errors import ManifestError
 from everforge.model.manifest import API_VERSION, KIND, KernelOptimization
-
-_LABEL_HINT = "lower-case letters, digits and dashes, such as softmax-lse"
-_DECIMAL_HINT = 'a decimal number in quotes, such as "1.5"'
-_DIGEST_HINT = "an image pinned by digest: name@sha256:<64 hex digits>"
-_COMMIT_HINT = "a full commit: 40 hex digits"
-# Start of a pattern of the model -> what it asks for, in words.
-_PATTERN_HINTS = {
-    "^[a-z0-9](": _LABEL_HINT,
-    "^[0-9]{1,6}": _DECIMAL_HINT,
-    "@sha256:": _DIGEST_HINT,
-    "^[0-9a-f]{40}": _COMMIT_HINT,
-}
+from everforge.model.scalars import MEANINGS
 
 
 @dataclass(frozen=True)
@@ -119,7 +108,8 @@ def _explained(document: YamlDocument, location: Location, error: ErrorDetails) 
     if kind == "string_type" and isinstance(value, int | float):
         return f'must be text: write it in quotes, "{value}"'
     if kind == "string_pattern_mismatch":
-        return f"must be {_pattern_hint(error)}, got {value!r}"
+        pattern = str(error["ctx"]["pattern"])
+        return f"must be {MEANINGS.get(pattern, pattern)}, got {value!r}"
     if kind in ("literal_error", "enum"):
         return _not_among(str(error["ctx"]["expected"]), value)
     wanted = error["msg"].replace("Input should be", "must be").replace("should have", "must have")
@@ -138,11 +128,6 @@ def _not_among(expected: str, value: Any) -> str:
     near = difflib.get_close_matches(str(value), choices, n=1)
     question = f"; did you mean {near[0]}?" if near else ""
     return f"must be {' or '.join(choices)}, got {_shown(value)}{question}"
-
-
-def _pattern_hint(error: ErrorDetails) -> str:
-    pattern = str(error["ctx"]["pattern"])
-    return next((hint for start, hint in _PATTERN_HINTS.items() if pattern.startswith(start)), pattern)
 
 
 def _known_fields(location: Location) -> list[str]:

@@ -12,13 +12,19 @@ from everforge.model.base import ApiRecord, Rule
 from everforge.model.condition import Conditions
 from everforge.model.device import DeviceKind
 from everforge.model.metadata import PoolMetadata
-from everforge.model.scalars import QUALIFIED_NAME, Count, DnsLabel, DnsSubdomain, LabelValue, QualifiedName, Quantity
+from everforge.model.scalars import (
+    ARCHITECTURE,
+    QUALIFIED_NAME,
+    Count,
+    DnsLabel,
+    DnsSubdomain,
+    Image,
+    LabelValue,
+    QualifiedName,
+    Quantity,
+)
 
 POOL_KIND = "DevicePool"
-ImageReference = Annotated[
-    str,
-    Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._:/-]*(:[a-zA-Z0-9_][a-zA-Z0-9_.-]*|@sha256:[0-9a-f]{64})$", max_length=512),
-]
 
 
 class Vendor(StrEnum):
@@ -125,7 +131,7 @@ class RunnerResources(ApiRecord):
 class RunnerTemplate(ApiRecord):
     """What a runner of the pool runs in."""
 
-    image: ImageReference = Field(description="Image of the runner for these devices, with a tag or a digest")
+    image: Image = Field(description="Image of the runner for these devices, with a tag or a digest")
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
         "IfNotPresent", description="When a node fetches the image"
     )
@@ -167,7 +173,7 @@ class DevicePoolSpec(ApiRecord):
     )
 
     vendor: Vendor = Field(description="Who makes the devices; CPU for a pool without accelerators")
-    architecture: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=32)] = Field(
+    architecture: Annotated[str, Field(pattern=ARCHITECTURE, max_length=32)] = Field(
         description="Such as x86_64, sm_90, xe2; results are comparable within one"
     )
     node_selector: Annotated[dict[QualifiedName, LabelValue], Field(max_length=16)] = Field(

@@ -17,10 +17,12 @@ from everforge.model.metadata import Metadata
 from everforge.model.precision import Precision
 from everforge.model.scalars import (
     MAX_INTEGER,
+    Commit,
     ConfigKey,
     Decimal,
     DnsLabel,
     DnsSubdomain,
+    PinnedImage,
     PositiveCount,
 )
 from everforge.model.task import InputContract, Mode, Variant, constant_from_text
@@ -28,7 +30,6 @@ from everforge.model.task import InputContract, Mode, Variant, constant_from_tex
 API_VERSION = "everforge.dev/v1alpha1"
 KIND = "KernelOptimization"
 MAX_INLINE_BYTES = 65536
-PINNED_IMAGE = "^[a-zA-Z0-9][a-zA-Z0-9._:/-]*@sha256:[0-9a-f]{64}$"
 BY_NAME = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 UNIQUE = {"x-kubernetes-list-type": "set"}
 
@@ -44,9 +45,7 @@ class GitSource(ApiRecord):
     """A file of a git repository at one commit."""
 
     url: Annotated[str, Field(min_length=1, max_length=512)] = Field(description="Where git fetches from")
-    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", max_length=40)] = Field(
-        description="Full commit, so that the task cannot change"
-    )
+    commit: Commit = Field(description="Full commit, so that the task cannot change")
     path: Annotated[str, Field(min_length=1, max_length=512)] = Field(description="The task file in the repository")
 
 
@@ -101,9 +100,7 @@ class TaskSource(ApiRecord):
     inline: str | None = Field(None, max_length=MAX_INLINE_BYTES, description="The task file itself, up to 64 KiB")
     config_map: ConfigMapKey | None = Field(None, description="The task file is in a ConfigMap")
     git: GitSource | None = Field(None, description="The task file is in a git repository")
-    oci: Annotated[str, Field(pattern=PINNED_IMAGE, max_length=512)] | None = Field(
-        None, description="Image reference pinned by digest"
-    )
+    oci: PinnedImage | None = Field(None, description="Image reference pinned by digest")
     mode: Mode = Field(Mode.EVAL, description="How the reference is run: an inference fleet runs eval")
     trainable: bool = Field(False, description="Parameters may change between calls")
     inputs: InputsSpec = Field(InputsSpec(), description="What a kernel must bear beside the inputs of get_inputs()")

@@ -11,6 +11,7 @@ import pytest
 
 from everforge.model.base import ApiRecord, Rule
 from everforge.model.custom_resource import KINDS, Kind, definition, parts_of
+from everforge.model.scalars import MEANINGS
 
 RECORDS = sorted({part for kind in KINDS for part in parts_of(kind.record)}, key=lambda record: record.__name__)
 # Validators whose twin is in the schema, or in what the API server does with every object.
@@ -99,6 +100,12 @@ def test_every_field_is_explained(kind: Kind) -> None:
     for path, node in described(kind):
         if not path.endswith(("[]", "{}")):
             assert len(node.get("description", "")) >= len("Trials"), path
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.plural)
+def test_every_pattern_a_user_meets_is_said_in_words(kind: Kind) -> None:
+    for path, node in described(kind):
+        assert path.startswith(".status") or node.get("pattern") in {None, *MEANINGS}, path
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.plural)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -53,8 +54,12 @@ class World:
             self.operator.reconcile(key)
         self.cluster.settle()
 
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock.time_s, UTC)
+
     def rest(self, rounds: int = 12) -> None:
         """Rounds until nothing is written any more; a world that never rests fails the test."""
+        self.cluster.settle()
         for _ in range(rounds):
             before = self.cluster.writes, len(self.cluster.of_kind("Job")), len(self.cluster.of_kind("Pod"))
             self.round()
@@ -143,13 +148,18 @@ def world() -> World:
     return World()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def new_world() -> Callable[[], World]:
+    return World
+
+
+@pytest.fixture(scope="session")
 def make() -> Callable[..., dict[str, Any]]:
     """`make("kopt", ...)`, `make("dpool", ...)`, `make("node", ...)`."""
     kinds = {"kopt": kopt, "dpool": dpool, "node": node}
     return lambda kind, *arguments, **fields: kinds[kind](*arguments, **fields)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def told() -> Callable[..., str]:
     return record

@@ -12,8 +12,8 @@ CAUGHT_BY_RULES = [entry for entry in ENTRIES if check_source(entry.source)]
 
 
 def cases(entries: list[Entry] | tuple[Entry, ...]) -> list[object]:
-    """One case each; those of a task share a session, so `--dist loadgroup` keeps them in one process."""
-    return [pytest.param(entry, id=entry.name, marks=pytest.mark.xdist_group(entry.task)) for entry in entries]
+    """One case each. They share sessions that take seconds to open, so `--dist loadfile` is kindest to them."""
+    return [pytest.param(entry, id=entry.name) for entry in entries]
 
 
 def test_corpus_is_as_large_and_as_varied_as_it_claims() -> None:

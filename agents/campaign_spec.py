@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from everforge.agents.git_task import text_at_commit
 from everforge.errors import ManifestError, UsageError
 from everforge.model.base import Record
 from everforge.model.campaign import CampaignSpec, ModelSettings
@@ -89,11 +90,16 @@ def _task(optimization: KernelOptimization, task_file: Path | None) -> TaskSpec:
 
 
 def _source(optimization: KernelOptimization, task_file: Path | None) -> str:
-    if optimization.spec.task.inline is not None:
-        return optimization.spec.task.inline
-    if task_file is None:
-        raise ManifestError("the task is not inline, so --task-file must name the file it was mounted or fetched to")
-    return read_text(task_file)
+    task = optimization.spec.task
+    if task.inline is not None:
+        return task.inline
+    if task_file is not None:
+        return read_text(task_file)
+    if task.git is not None:
+        return text_at_commit(task.git)
+    raise ManifestError(
+        "spec.task: the task is neither inline nor in git, so --task-file must name where it is mounted"
+    )
 
 
 def _target_speedup(target: Target) -> float | None:

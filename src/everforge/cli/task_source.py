@@ -3,18 +3,9 @@
 `cli/campaign_plan.py` calls `task_text`; what a task file must hold is checked by `cli/task_file.py`.
 """
 
-import os
-import subprocess
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
-
+from everforge.agents.git_task import GitRefused, text_at_commit
 from everforge.cli.manifest_file import ManifestFile
-from everforge.errors import UsageError
 from everforge.model.manifest import ConfigMapKey, GitSource
-
-# A shallow fetch of one commit; a slow network and a large repository take less.
-GIT_TIMEOUT_S = 300.0
 
 
 def task_text(file: ManifestFile) -> str:
@@ -66,40 +57,8 @@ def _from_config_map(file: ManifestFile, wanted: ConfigMapKey) -> str:
 
 
 def _from_git(file: ManifestFile, source: GitSource) -> str:
-    location = ("spec", "task", "git")
-    with tempfile.TemporaryDirectory(prefix="everforge-git-") as directory:
-        fetched = _git(["init", "--quiet"], directory) or _git(
-            ["fetch", "--quiet", "--depth", "1", "--", source.url, source.commit], directory
-        )
-        if fetched:
-            raise file.error(location, f"cannot fetch commit {source.commit} of {source.url}: {fetched}")
-        path = Path(directory) / "task"
-        shown = _git(["show", f"FETCH_HEAD:{source.path}"], directory, path)
-        if shown:
-            raise file.error((*location, "path"), f"no file {source.path} in that commit: {shown}")
-        try:
-            return path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise file.error((*location, "path"), f"{source.path} is not UTF-8 text") from None
-
-
-def _git(arguments: Sequence[str], directory: str, output: Path | None = None) -> str:
-    """Run git; empty when it went well, else what it said. Raises UsageError where there is no git."""
-    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=GIT_TIMEOUT_S,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise UsageError("spec.task.git needs git; install it, or give the task inline") from None
-    except subprocess.TimeoutExpired:
-        return f"git did not end within {GIT_TIMEOUT_S:g} s"
-    if done.returncode == 0 and output is not None:
-        output.write_bytes(done.stdout)
-    return "" if done.returncode == 0 else done.stderr.decode("utf-8", "replace").strip() or "git failed"
+        return text_at_commit(source)
+    except GitRefused as refusal:
+        place = () if refusal.field is None else (refusal.field,)
+        raise file.error(("spec", "task", "git", *place), str(refusal)) from None

@@ -176,7 +176,7 @@ def _name_rules(longest: int) -> tuple[Rule, Rule]:
     return (
         Rule(
             f"size(self.metadata.name) <= {longest}",
-            f"metadata.name should have at most {longest} characters: names of Jobs and labels are made from it",
+            f"metadata.name must have at most {longest} characters: names of Jobs and labels are made from it",
         ),
         Rule(
             "!self.metadata.name.contains('.')",

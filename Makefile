@@ -2,13 +2,13 @@
 #   make demo    one campaign on the CPU, no LLM, no key
 #   make test    every check and the whole test suite
 #   make redteam every hostile and every honest candidate of tests/redteam; writes docs/redteam.md
-#   make cluster-up    a real Kubernetes control plane for people; cluster-down ends it
+#   make cluster-up    a real Kubernetes control plane for people; node-up one that runs pods; cluster-down ends either
 #   make cluster-binaries    what it is made of, built from Go modules where it is not found; minutes the first time
 #   make check   ruff, mypy --strict and the lint of import directions
 #   make venv    .venv alone          PYTHON=/path/to/python3 chooses what it is made with
 #   make lock    recompile requirements/*.txt from pyproject.toml; UPGRADE=--upgrade takes the newest versions
 #   make clean   remove .venv, caches and build outputs; campaigns (.everforge/) stay
-.PHONY: demo test redteam check venv lock clean cluster-binaries cluster-up cluster-down
+.PHONY: demo test redteam check venv lock clean cluster-binaries cluster-up node-up cluster-down
 
 export PYTHON
 
@@ -27,6 +27,9 @@ cluster-binaries: venv
 
 cluster-up: venv
 	@.venv/bin/python tests/cluster/up.py
+
+node-up: venv
+	@.venv/bin/python tests/cluster/up.py --full-node
 
 cluster-down: venv
 	@.venv/bin/python tests/cluster/down.py

@@ -17,6 +17,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from other_cluster import kind_is_usable
+
 MODULE = Path(__file__).parent / "binaries"
 PACKAGES = {
     "etcd": "go.etcd.io/etcd/server/v3",
@@ -81,7 +83,8 @@ def built_directory() -> Path | None:
     go_version = go_environment("GOVERSION")
     if go_version is None:
         return None
-    recipe = (MODULE / "go.mod").read_bytes() + (MODULE / "go.sum").read_bytes() + go_version.encode()
+    sources = sorted(path for path in MODULE.rglob("*") if path.is_file())
+    recipe = b"".join(path.read_bytes() for path in sources) + go_version.encode()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "everforge" / "cluster-binaries" / hashlib.sha256(recipe).hexdigest()[:12]
 
@@ -188,8 +191,16 @@ def main() -> int:
     parser.add_argument("--full-node", action="store_true", help="what runs pods, and helm, too")
     parser.add_argument("--required", action="store_true", help="end with 1 where the programs cannot be had")
     options = parser.parse_args()
+    names = FULL_NODE if options.full_node else CONTROL_PLANE
     try:
-        build_unless_found(FULL_NODE if options.full_node else CONTROL_PLANE)
+        find(names)
+        return 0
+    except BinariesMissing:
+        if kind_is_usable() and not options.full_node:
+            tell("tests will use kind")
+            return 0
+    try:
+        build(names)
     except BinariesMissing as missing:
         tell(f"NO CLUSTER: tests on a real Kubernetes will be skipped. {missing}")
         return int(options.required)

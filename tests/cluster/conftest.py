@@ -17,13 +17,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import cluster_binaries
 from control_plane import ControlPlane, new_control_plane
+from full_node import FullNode, NodeImpossible, new_full_node
 from kubernetes import client, config
 from other_cluster import BorrowedCluster, CannotStage, KindCluster, borrowed, kind_is_usable
 
 HERE = Path(__file__).parent
 Cluster = ControlPlane | BorrowedCluster
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
-LOGS = pytest.StashKey[Path]()
+LOGS = pytest.StashKey[list[str]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,8 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failure says where the servers' logs are."""
     report = yield
-    if report.failed and (logs := item.config.stash.get(LOGS, None)):
-        report.sections.append(("cluster", f"The logs of etcd, API server and controllers stay in {logs}"))
+    if report.failed and (logs := item.config.stash.get(LOGS, [])):
+        report.sections.append(("cluster", f"The servers' logs stay in {' and '.join(logs)}"))
     return report
 
 
@@ -52,7 +53,7 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         say = pytest.fail if os.environ.get("CI") else pytest.skip
         say(f"NO CLUSTER: nothing was tested on a real Kubernetes. {missing}")
     if isinstance(cluster, ControlPlane):
-        request.config.stash[LOGS] = cluster.logs
+        request.config.stash.setdefault(LOGS, []).append(str(cluster.logs))
     yield cluster
     cluster.stop(keep_logs=request.session.testsfailed > 0)
 
@@ -67,7 +68,21 @@ def start_cluster() -> Cluster:
         if kind_is_usable():
             return KindCluster()
         raise
-    return plane.__enter__()
+    plane.start()
+    return plane
+
+
+@pytest.fixture(scope="session")
+def full_node(request: pytest.FixtureRequest) -> Iterator[FullNode]:
+    """A cluster whose node runs pods, beside `control_plane`. Where it cannot be had, tests are skipped with a line."""
+    try:
+        node = new_full_node()
+    except (cluster_binaries.BinariesMissing, NodeImpossible) as missing:
+        pytest.skip(f"NO NODE: no pod was run on a real Kubernetes. {missing}")
+    request.config.stash.setdefault(LOGS, []).append(str(node.logs))
+    node.start()
+    yield node
+    node.stop(keep_logs=request.session.testsfailed > 0)
 
 
 @pytest.fixture(scope="session")

@@ -50,11 +50,7 @@ class ControlPlane:
         self.servers = [self.etcd, self.apiserver, self.controller_manager, self.scheduler]
 
     def __enter__(self) -> "ControlPlane":
-        try:
-            self.start()
-        except BaseException:
-            self.stop(keep_logs=True)
-            raise
+        self.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -62,6 +58,13 @@ class ControlPlane:
 
     def start(self) -> None:
         """Start all servers; returns when the API answers and the controllers work. Raises ServerFailed."""
+        try:
+            self._start_in_order()
+        except BaseException:
+            self.stop(keep_logs=True)
+            raise
+
+    def _start_in_order(self) -> None:
         self.etcd.start()
         # The API server's own patience ends after 20 s.
         self.etcd.wait_until(self._etcd_socket.exists, "its socket", READY_TIMEOUT_S)

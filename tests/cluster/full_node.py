@@ -6,14 +6,16 @@ killed can be cleared away by the next.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+import cluster_binaries
 import yaml
 from container_runtime import CNI_PLUGINS, ContainerRuntime, kill_containers
 from control_plane import READY_TIMEOUT_S, ControlPlane
@@ -58,9 +60,13 @@ class FullNode:
     def __init__(self, binaries: Path) -> None:
         if reason := why_not():
             raise NodeImpossible(reason)
-        clear_away()
-        DIRECTORY.mkdir(parents=True)
+        self.lock = only_one()
         self.binaries = binaries
+        if DIRECTORY.exists():
+            clear_away(binaries)
+        if reason := foreign_rules():
+            raise NodeImpossible(reason)
+        DIRECTORY.mkdir(parents=True)
         self.plane = ControlPlane(binaries, node_address=NODE_ADDRESS)
         self.kubeconfig = self.plane.kubeconfig
         self.logs = self.plane.logs
@@ -72,11 +78,7 @@ class FullNode:
         self.dns = self._server("dns", f"-conf={self._corefile()}")
 
     def __enter__(self) -> "FullNode":
-        try:
-            self.start()
-        except BaseException:
-            self.stop(keep_logs=True)
-            raise
+        self.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -84,13 +86,22 @@ class FullNode:
 
     def start(self) -> None:
         """Start everything; returns when the node is Ready and can be scheduled to. Raises ServerFailed."""
+        try:
+            self._start_in_order()
+        except BaseException:
+            self.stop(keep_logs=True)
+            raise
+
+    def _start_in_order(self) -> None:
         make_bridge()
         self.plane.start()
         self.runtime.start(self.binaries / "sandbox")
         self.kubelet.start()
         self.proxy.start()
-        self.dns.start()
         self._allow_dns_to_look()
+        self.dns.start()
+        # What it says once it has seen the Services and listens.
+        self.dns.wait_until(lambda: "CoreDNS-" in self.dns.log_tail(), "its first answer", READY_TIMEOUT_S)
         self.kubelet.wait_until(self._node_is_ready, "a Ready node", READY_TIMEOUT_S)
 
     def stop(self, keep_logs: bool = False) -> None:
@@ -101,10 +112,10 @@ class FullNode:
         for server in (self.kubelet, self.dns, self.proxy):
             server.stop()
         self.runtime.stop()
-        subprocess.run([self.binaries / "kube-proxy", "--cleanup"], capture_output=True, check=False)
         self.plane.stop(keep_logs)
         self.kubelet_port.release()
-        clear_away()
+        clear_away(self.binaries)
+        self.lock.close()
 
     def load_image(self, archive: Path) -> None:
         """Give the node the images of an OCI or Docker archive."""
@@ -207,12 +218,25 @@ class FullNode:
         )
 
 
+def only_one() -> TextIO:
+    """The machine's lock, held until it is closed. Raises NodeImpossible while another node lives."""
+    file = DIRECTORY.with_suffix(".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        ended_by = "`make cluster-down` ends one that was left running"
+        raise NodeImpossible(f"a node runs on this machine already; {ended_by}") from None
+    return file
+
+
 def pod_network() -> Mapping[str, Any]:
     """Pods on one bridge, behind the machine's address when they talk to others."""
     bridge = {
         "type": "bridge",
         "bridge": BRIDGE,
         "isGateway": True,
+        "isDefaultGateway": True,  # the way to addresses of Services, too
         "ipMasq": True,
         "hairpinMode": True,
         "ipam": {"type": "host-local", "dataDir": str(DIRECTORY / "addresses"), "subnet": POD_ADDRESSES},
@@ -233,9 +257,19 @@ def make_bridge() -> None:
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
 
 
-def clear_away() -> None:
-    """Remove what a node left, also one that was killed: containers, mounts, network and files."""
+def foreign_rules() -> str | None:
+    """Why the machine's packet filter cannot be used: another cluster's rules, which ours would replace."""
+    chain = subprocess.run(["iptables", "-t", "nat", "-n", "-L", "KUBE-SERVICES"], capture_output=True, check=False)
+    return "iptables has the rules of another Kubernetes node on this machine" if chain.returncode == 0 else None
+
+
+def clear_away(binaries: Path) -> None:
+    """Remove what a node left, also one that was killed: containers, mounts, network, rules and files."""
     kill_containers(DIRECTORY)
+    subprocess.run([binaries / "kube-proxy", "--cleanup"], capture_output=True, check=False)
+    for group in sorted(Path("/sys/fs/cgroup").glob("**/kubepods/**/"), reverse=True):
+        with contextlib.suppress(OSError):
+            group.rmdir()
     # Inner mounts come later in the list than those they lie in.
     for mount in reversed(mounts_below(DIRECTORY)):
         subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
@@ -247,3 +281,8 @@ def mounts_below(directory: Path) -> list[str]:
     """Where something is mounted below a directory, outer mounts first."""
     table = Path("/proc/self/mountinfo").read_text().splitlines()
     return [point for line in table if (point := line.split()[4]).startswith(f"{directory}/")]
+
+
+def new_full_node() -> FullNode:
+    """One that is not started yet. Raises BinariesMissing and NodeImpossible."""
+    return FullNode(cluster_binaries.find(cluster_binaries.FULL_NODE))

@@ -24,13 +24,10 @@ class ServerFailed(Exception):
 class ServerProcess:
     """A program with arguments that can be started and stopped again and again; its log grows over all of them."""
 
-    def __init__(
-        self, command: Sequence[str | Path], log_path: Path, environment: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, command: Sequence[str | Path], log_path: Path) -> None:
         self.name = Path(command[0]).name
         self.command = [str(part) for part in command]
         self.log_path = log_path
-        self.environment = dict(environment or {})
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -45,7 +42,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self.environment},
+                env=without_proxies(os.environ),
                 start_new_session=True,
             )
 
@@ -90,3 +87,8 @@ class ServerProcess:
 
     def _explained(self, failure: str) -> str:
         return f"{self.name} {failure}. The end of its log, {self.log_path}:\n{self.log_tail()}"
+
+
+def without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """Servers of a cluster talk to each other, also at addresses that no_proxy does not know."""
+    return {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}

@@ -1,5 +1,6 @@
 """Start a cluster and leave it running: `python tests/cluster/up.py`, or `make cluster-up`. `down.py` ends it.
 
+With `--full-node`, or `make node-up`, it runs pods.
 A keeper in the background owns the servers. It holds a lock while it lives, so that nobody needs to trust a process id.
 """
 
@@ -15,6 +16,7 @@ from typing import TextIO
 
 import cluster_binaries
 from control_plane import READY_TIMEOUT_S, new_control_plane
+from full_node import NodeImpossible, new_full_node, why_not
 
 STATE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "everforge" / "cluster"
 KUBECONFIG = STATE / "kubeconfig"
@@ -44,17 +46,20 @@ def try_lock() -> TextIO | None:
     return file
 
 
-def up() -> int:
-    """Start a keeper unless there is one, and tell where the kubeconfig is."""
+def up(full_node: bool) -> int:
+    """Start a keeper unless there is one, and tell where the kubeconfig is. Raises BinariesMissing, NodeImpossible."""
     if is_up():
         print(f"A cluster is up already. export KUBECONFIG={KUBECONFIG}")
         return 0
-    binaries = cluster_binaries.build_unless_found(cluster_binaries.CONTROL_PLANE)
+    if full_node and (reason := why_not()):
+        raise NodeImpossible(reason)
+    names = cluster_binaries.FULL_NODE if full_node else cluster_binaries.CONTROL_PLANE
+    binaries = cluster_binaries.build_unless_found(names)
     KUBECONFIG.unlink(missing_ok=True)
     started = time.monotonic()
     with LOG.open("wb") as log:
         keeper = subprocess.Popen(
-            [sys.executable, __file__, "--keep"],
+            [sys.executable, __file__, "--keep", *(["--full-node"] if full_node else [])],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -72,17 +77,17 @@ def up() -> int:
     return 0
 
 
-def keep() -> int:
+def keep(full_node: bool) -> int:
     """Own the servers until somebody asks for the end."""
     lock = try_lock()
     if lock is None:
         return 0
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-    with lock, new_control_plane() as plane:
+    with lock, new_full_node() if full_node else new_control_plane() as cluster:
         KEEPER_PID.write_text(str(os.getpid()))
         written = KUBECONFIG.with_suffix(".unfinished")
-        written.write_bytes(plane.kubeconfig.read_bytes())
+        written.write_bytes(cluster.kubeconfig.read_bytes())
         written.chmod(0o600)
         written.rename(KUBECONFIG)
         signal.sigwait(ends)
@@ -94,9 +99,11 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true", help="be the keeper, in the foreground; ends on SIGTERM")
+    parser.add_argument("--full-node", action="store_true", help="run pods: needs root and containerd")
+    options = parser.parse_args()
     try:
-        return keep() if parser.parse_args().keep else up()
-    except cluster_binaries.BinariesMissing as missing:
+        return (keep if options.keep else up)(options.full_node)
+    except (cluster_binaries.BinariesMissing, NodeImpossible) as missing:
         print(f"There is no cluster to be had here. {missing}", file=sys.stderr)
         return 1
 

@@ -83,7 +83,10 @@ class PoolClaims:
             return
         live = [job for job in self._jobs(claim) if not job.finished]
         if live:
-            yield from status_actions(claim, self._standing_of(live[-1]), self._now)
+            standing = self._standing_of(live[-1])
+            yield from status_actions(claim, standing, self._now)
+            if standing.phase is ClaimPhase.STARTING:
+                yield Requeue(self._settings.trouble_check_s)
         else:
             yield from self._started(claim)
 

@@ -26,28 +26,31 @@ JSON = "application/json"
 TRANSIENT = (401, 408, 429, 500, 502, 503, 504)
 
 OnRequest = Callable[[str, int], None]
+OnWrite = Callable[[Api], None]
 
 
 class KubernetesCluster:
     """The cluster that the environment names: its own in a pod, else that of the kubeconfig."""
 
-    def __init__(self, client: Any, on_request: OnRequest = lambda _verb, _code: None) -> None:
-        self._client, self._on_request = client, on_request
+    def __init__(
+        self, client: Any, on_request: OnRequest = lambda _verb, _code: None, on_write: OnWrite = lambda _object: None
+    ) -> None:
+        self._client, self._on_request, self._on_write = client, on_request, on_write
 
     @classmethod
-    def of_environment(cls, kubeconfig: str | None, on_request: OnRequest) -> "KubernetesCluster":
-        """The cluster of a pod's service account, or of a kubeconfig. Raises ClusterUnavailable where there is none."""
+    def of_environment(cls, on_request: OnRequest, on_write: OnWrite) -> "KubernetesCluster":
+        """The cluster of a pod's service account, or of $KUBECONFIG. Raises ClusterUnavailable where there is none."""
         try:
-            if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
+            if "KUBERNETES_SERVICE_HOST" in os.environ:
                 kubernetes.config.load_incluster_config()  # type: ignore[no-untyped-call]
                 client = kubernetes.client.ApiClient()
             else:
-                client = kubernetes.config.new_client_from_config(config_file=kubeconfig)  # type: ignore[no-untyped-call]
+                client = kubernetes.config.new_client_from_config()  # type: ignore[no-untyped-call]
         except kubernetes.config.ConfigException as error:
             raise ClusterUnavailable(f"no cluster: {error}; set KUBECONFIG or run in a pod") from error
         # Retries are the queue's, which forgets nothing meanwhile.
         client.configuration.retries = False
-        return cls(client, on_request)
+        return cls(client, on_request, on_write)
 
     def get(self, resource: Resource, name: str, namespace: str = "") -> Api | None:
         status, answer = self._ask("GET", _path(resource, namespace, name))
@@ -71,7 +74,7 @@ class KubernetesCluster:
         status, answer = self._ask("POST", path, {"fieldManager": FIELD_MANAGER}, manifest)
         if status == CONFLICT:
             return False
-        self._granted(status, answer)
+        self._on_write(self._granted(status, answer))
         return True
 
     def apply_status(self, resource: Resource, manifest: Api) -> None:
@@ -81,7 +84,7 @@ class KubernetesCluster:
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         status, answer = self._ask("PATCH", path, query, manifest, APPLY)
         if status not in (NOT_FOUND, CONFLICT):  # gone, or another object of the name: not what was decided about
-            self._granted(status, answer)
+            self._on_write(self._granted(status, answer))
 
     def delete(self, resource: Resource, name: str, namespace: str, uid: str | None = None) -> None:
         options: dict[str, Any] = {"propagationPolicy": "Foreground"}

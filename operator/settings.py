@@ -40,6 +40,8 @@ class Settings:
     retry_delay_s: float = 10.0
     # A Secret is not watched, only asked for; somebody who has just made one waits no longer than this.
     reference_check_s: float = 15.0
+    # How often what does not start is asked why: a quota or a missing volume is told by Events, after seconds.
+    trouble_check_s: float = 10.0
     # What the API server refused, as for a used-up quota, is tried again after this.
     refusal_retry_s: float = 30.0
     # Every object is looked at again after this, though no event came.

@@ -111,7 +111,9 @@ class TargetDecision:
         if runs and row.start_time is None:
             row = row.model_copy(update={"start_time": self._now})
         trouble = trouble_of(job, self._observed) or self._runner_trouble()
-        return Verdict(row, tuple(deletions(outdated, config_map=True)), trouble)
+        # Kubernetes tells by Events, which nobody watches, why a pod is not made or a volume not mounted.
+        again = () if runs else (Requeue(self._settings.trouble_check_s),)
+        return Verdict(row, (*deletions(outdated, config_map=True), *again), trouble)
 
     def _runner_trouble(self) -> Trouble | None:
         """What keeps the target's runner from running: its agent waits for it."""

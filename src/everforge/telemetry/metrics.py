@@ -5,12 +5,12 @@
 each. The one file that imports prometheus_client.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 
 from everforge.errors import UsageError
 from everforge.model.device import DeviceKind
@@ -145,6 +145,29 @@ def metrics_served(port: int, address: str = ADDRESS) -> Iterator[CampaignMetric
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class Registry:
+    """A registry for metrics whose table is in another file, as the operator's is."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+
+    def counter(self, metric: Metric) -> Counter:
+        """A counter of this registry."""
+        return _counter(metric, self._registry)
+
+    def gauge(self, metric: Metric) -> Gauge:
+        """A gauge of this registry."""
+        return Gauge(metric.name, metric.help, metric.labels, registry=self._registry)
+
+    def histogram(self, metric: Metric, buckets: Sequence[float]) -> Histogram:
+        """A histogram of this registry."""
+        return Histogram(metric.name, metric.help, metric.labels, registry=self._registry, buckets=buckets)
+
+    def text(self) -> bytes:
+        """What a scrape gets."""
+        return generate_latest(self._registry)
 
 
 def _counter(metric: Metric, registry: CollectorRegistry) -> Counter:

@@ -8,6 +8,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.failed and (logs := item.config.stash.get(LOGS, [])):
         report.sections.append(("cluster", f"The servers' logs stay in {' and '.join(logs)}"))
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A test that stages a failure is skipped on a cluster that is not ours."""
+    try:
+        return (yield)
+    except CannotStage as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="session")
@@ -118,12 +128,20 @@ def namespace(admin: client.ApiClient) -> Iterator[str]:
 
 @pytest.fixture
 def restart_apiserver(control_plane: Cluster) -> Callable[[], None]:
-    """Kill the API server and start it again; returns when it is ready. Skips on a cluster that is not ours."""
+    """Kill the API server and start it again; returns when it is ready."""
+    return control_plane.restart_apiserver
 
-    def restart() -> None:
+
+@pytest.fixture
+def without_apiserver(control_plane: Cluster) -> Callable[[], AbstractContextManager[None]]:
+    """`with without_apiserver():` nobody answers; after the block it is ready again."""
+
+    @contextmanager
+    def outage() -> Iterator[None]:
+        control_plane.stop_apiserver()
         try:
-            control_plane.restart_apiserver()
-        except CannotStage as reason:
-            pytest.skip(str(reason))
+            yield
+        finally:
+            control_plane.start_apiserver()
 
-    return restart
+    return outage

@@ -1,12 +1,14 @@
 """Clusters that the tests use and do not run themselves: the one of $KUBECONFIG, and kind where a Docker engine runs.
 
-`conftest.py` chooses. Failures of the API server cannot be staged on them: `restart_apiserver` raises CannotStage.
+`conftest.py` chooses. Their authority is not ours and their API server is not ours to break: what needs either raises
+CannotStage, and the test is skipped.
 """
 
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 # Pulling the node image may take most of it.
@@ -28,6 +30,10 @@ class BorrowedCluster:
         raise CannotStage(f"the cluster of {self.kubeconfig} is not ours: its API server is not restarted")
 
     stop_apiserver = start_apiserver = restart_apiserver
+
+    def kubeconfig_for(self, name: str, user: str, groups: Sequence[str] = ()) -> Path:
+        """Raises CannotStage."""
+        raise CannotStage(f"the cluster of {self.kubeconfig} is not ours: its authority signs nothing for {user}")
 
     def stop(self, keep_logs: bool = False) -> None:
         """Leave it alone."""

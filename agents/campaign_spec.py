@@ -3,6 +3,7 @@
 `pod.py` reads a resolved CampaignSpec, or the KernelOptimization as it was applied and the pool that is this pod's.
 """
 
+import json
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -37,8 +38,8 @@ def read_spec(path: Path) -> CampaignSpec:
 def read_manifest(path: Path) -> KernelOptimization:
     """An object as the API server has it. Raises ManifestError for a file that holds none."""
     try:
-        return KernelOptimization.model_validate_json(read_text(path))
-    except ValidationError as error:
+        return KernelOptimization.read(json.loads(read_text(path)))
+    except (ValidationError, ValueError, TypeError) as error:
         raise ManifestError(f"{path} holds no KernelOptimization of this version: {error}") from None
 
 

@@ -163,7 +163,7 @@ class ClaimedRunners:
             "apiVersion": API_VERSION,
             "kind": CLAIM_KIND,
             "metadata": {"name": name, "ownerReferences": [{**owner, "uid": wanted.owner.uid}]},
-            "spec": spec.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "spec": spec.written(),
         }
 
     def _bound(self, name: str) -> RunnerClaim:
@@ -214,6 +214,6 @@ def _address_of(claim: RunnerClaim) -> tuple[str, int]:
 
 def _parsed(found: Json) -> RunnerClaim:
     try:
-        return RunnerClaim.model_validate(found)
+        return RunnerClaim.read(found)
     except ValidationError as error:
         raise HarnessFault(f"a RunnerClaim is of another version than this agent: {error}") from None

@@ -21,6 +21,9 @@ _FIRST_DELAY_S = 0.2
 _LONGEST_DELAY_S = 5.0
 # Not yet or not now: a token that has just been renewed, throttling, an API server that starts or is overloaded.
 _TRANSIENT = {401, 408, 429, 500, 502, 503, 504}
+# For seconds after its restart an API server knows no roles, and forbids what it will allow.
+_FORBIDDEN = 403
+_FORBIDDEN_S = 10.0
 
 Json = dict[str, Any]
 
@@ -92,13 +95,15 @@ class ClusterApi:
         return True
 
     def _ask(self, method: str, path: str, body: Json | None) -> tuple[int, Json]:
-        deadline_s = time.monotonic() + self._patience_s
+        began_s = time.monotonic()
+        deadline_s = began_s + self._patience_s
         delay_s = _FIRST_DELAY_S
         while True:
             try:
                 status, answer = self._ask_once(method, path, body)
                 trouble = str(answer.get("message", f"status {status}"))
-                if status not in _TRANSIENT:
+                forbidden_s = min(_FORBIDDEN_S, self._patience_s) if status == _FORBIDDEN else 0.0
+                if status not in _TRANSIENT and time.monotonic() - began_s >= forbidden_s:
                     return status, answer
             except (OSError, http.client.HTTPException, ValueError) as error:
                 trouble = str(error) or type(error).__name__
@@ -112,8 +117,10 @@ class ClusterApi:
         try:
             connection.request(method, path, None if body is None else json.dumps(body), self._headers(method))
             response = connection.getresponse()
-            answer = json.loads(response.read() or b"{}") if response.status not in _TRANSIENT else {}
-            return response.status, answer if isinstance(answer, dict) else {}
+            text = response.read()
+            # Proxies, and an API server that starts, answer in plain words.
+            answer = json.loads(text) if text.startswith(b"{") else {"message": text.decode("utf-8", "replace")}
+            return response.status, answer
         finally:
             connection.close()
 

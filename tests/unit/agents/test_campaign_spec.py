@@ -16,7 +16,7 @@ from everforge.testing import samples
 
 
 def applied(**spec: Any) -> KernelOptimization:
-    return KernelOptimization.model_validate(
+    return KernelOptimization.read(
         {
             "apiVersion": "everforge.dev/v1alpha1",
             "kind": "KernelOptimization",

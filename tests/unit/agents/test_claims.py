@@ -43,7 +43,7 @@ class Agent:
     def __init__(self, server: ClaimServer) -> None:
         self.said: list[str] = []
         self.slept_s = 0.0
-        self.api = ClusterApi(ClusterAccess(server.url, "team-a"), patience_s=1.0, sleep=self._sleep)
+        self.api = ClusterApi(ClusterAccess(server.url, "team-a"), patience_s=30.0, sleep=self._sleep)
         wanted = Wanted("h200", OWNER, stem="softmax-agent", requester="softmax-agent", priority=7)
         self.start = ClaimedRunners(self.api, wanted, self.said.append, sleep=self._sleep)
 
@@ -102,15 +102,17 @@ def test_claim_of_an_earlier_pod_is_left_alone(server: ClaimServer, agent: Agent
 
 
 def test_api_server_that_is_away_for_a_while_is_asked_again(server: ClaimServer, agent: Agent) -> None:
-    server.failures = [503, 429, 401]
+    server.failures = [503, 429, 401, 403]
     agent.start()
     assert agent.slept_s > 0
 
 
-def test_refusal_is_told_in_the_api_servers_words(server: ClaimServer, agent: Agent) -> None:
-    server.failures = [403]
-    with pytest.raises(ApiRefused, match=r"refuses POST .*runnerclaims: the stand-in fails"):
-        agent.start()
+@pytest.mark.parametrize("status", [403, 422])
+def test_refusal_is_told_in_the_api_servers_words(server: ClaimServer, status: int) -> None:
+    api = ClusterApi(ClusterAccess(server.url, "team-a"), patience_s=0.0)
+    server.failures = [status]
+    with pytest.raises(ApiRefused, match=r"refuses POST /claims: the stand-in fails"):
+        api.create("/claims", {"metadata": {"name": "one"}})
 
 
 def test_api_server_that_stays_away_is_a_machine_fault() -> None:

@@ -4,8 +4,8 @@ Over HTTP, on a Unix socket on one machine and on a TCP port in a cluster. `runn
 `agents/runner_client.py` asks.
 Routes: `GET /v1/environment`, `POST /v1/sessions`, `POST /v1/sessions/{id}/trials`, `DELETE /v1/sessions/{id}`,
 and `POST /v1/checks` (`model/check.py`), which needs neither session nor device.
-Answers are lines of JSON, `Progress` lines first and one `Outcome` line last, with blank lines in between where there is
-no news; a trial asked for twice by the same id is answered from the record, or followed while it runs, not run again.
+Answers are lines of JSON, `Progress` lines first and one `Outcome` line last, blank ones between them where there is no
+news. A trial asked for twice by the same id is answered from the record, or followed while it runs, not run again.
 """
 
 from typing import Literal

@@ -14,8 +14,8 @@ from everforge.runners.clock.race import Turn
 
 Rounds = Sequence[tuple[Turn, Turn]]
 
-# The two clocks may differ by half before it is called tampering; below that, the parent's figure is used.
-_TOLD_RATIO = 1.5
+# The two clocks may differ twofold before it is called tampering; below that, the parent's figure is used.
+_TOLD_RATIO = 2.0
 # Cold calls that are told shorter than warm ones by this factor cannot be.
 _COLD_RATIO = 0.6
 # Differences below this share of the baseline's time, or this many microseconds, win nothing worth a lie.

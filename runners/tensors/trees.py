@@ -30,7 +30,7 @@ def map_tree(tree: Tree, change: Callable[[torch.Tensor], Any]) -> Tree:
     if isinstance(tree, torch.Tensor):
         return change(tree)
     if isinstance(tree, dict):
-        return {key: map_tree(value, change) for key, value in tree.items()}
+        return {key: map_tree(value, change) for key, value in items_of(tree)}
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return type(tree)(*(map_tree(value, change) for value in tree))
     if isinstance(tree, list | tuple):
@@ -38,12 +38,18 @@ def map_tree(tree: Tree, change: Callable[[torch.Tensor], Any]) -> Tree:
     return tree
 
 
+def items_of(mapping: dict[Any, Any]) -> list[tuple[Any, Any]]:
+    """A dict's items by name: in which order a model puts them in is no part of what it returns."""
+    by_name = all(isinstance(key, str) for key in mapping)
+    return sorted(mapping.items()) if by_name and len(mapping) > 1 else list(mapping.items())
+
+
 def leaves(tree: Tree) -> Iterator[torch.Tensor]:
     """The tensors of a tree, in order."""
     if isinstance(tree, torch.Tensor):
         yield tree
     elif isinstance(tree, dict):
-        for value in tree.values():
+        for _, value in items_of(tree):
             yield from leaves(value)
     elif isinstance(tree, list | tuple):
         for value in tree:
@@ -96,7 +102,7 @@ def _extent(node: Description) -> int:
 
 def _plain_node(value: Any, node: Callable[[Any], Description]) -> Description:
     if isinstance(value, dict):
-        return {"dict": [[key, node(item)] for key, item in value.items()]}
+        return {"dict": [[key, node(item)] for key, item in items_of(value)]}
     if isinstance(value, tuple):
         return {"tuple": [node(item) for item in value]}
     if isinstance(value, list):

@@ -41,7 +41,7 @@ def test_honest_times_are_never_contradicted(really_us: float, rival_us: float, 
 @pytest.mark.parametrize(
     ("cheat", "says"),
     [
-        pytest.param(lambda us: us / 2, "saw", id="a clock that runs at half speed"),
+        pytest.param(lambda us: us / 3, "saw", id="a clock that runs at a third of its speed"),
         pytest.param(lambda us: 1.0, "saw", id="a constant"),
     ],
 )
@@ -54,6 +54,10 @@ def test_times_told_too_short_are_contradicted(cheat: Callable[[float], float], 
 def test_cheat_that_is_honest_without_a_flush_is_contradicted_by_its_own_warm_calls() -> None:
     evidence = contradiction(rounds(50, 300, 300), rounds(200, 200, 200), floor_us=None)
     assert evidence is not None
+
+
+def test_twofold_difference_is_left_to_the_parents_figure() -> None:
+    assert contradiction(rounds(170, 300, 300), rounds(120, 200, 200), floor_us=None) is None
 
 
 def test_time_below_the_floor_is_believed_only_if_the_parent_saw_it() -> None:

@@ -177,3 +177,11 @@ def test_size_counts_every_tensor_once() -> None:
 def test_value_that_is_no_data_is_refused() -> None:
     with pytest.raises(UnsupportedValue, match="a Linear cannot be passed"):
         describe([torch.nn.Linear(1, 1)])
+
+
+def test_order_of_names_is_no_part_of_a_result() -> None:
+    first, second = torch.zeros(2), torch.ones(3)
+    one, other = {"a": first, "b": second}, {"b": second, "a": first}
+    assert describe(one) == describe(other)
+    assert [leaf.numel() for leaf in leaves(other)] == [2, 3]
+    assert list(map_tree(other, lambda tensor: tensor.numel()).items()) == [("a", 2), ("b", 3)]

@@ -16,6 +16,7 @@ from everforge.runners.tensors.trees import (
     describe,
     leaves,
     map_block,
+    map_tree,
     read,
     size_bytes,
     write,

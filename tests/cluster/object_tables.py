@@ -12,11 +12,13 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from everforge.cli.manifest_file import read_manifest
 from everforge.errors import ManifestError
 from everforge.model.custom_resource import KINDS, Kind
 from everforge.model.manifest import API_VERSION, KIND
+from everforge.model.scalars import MEANINGS
 
 TABLES = Path(__file__).parent / "objects"
 KIND_BY_NAME: Mapping[str, Kind] = {kind.record.__name__: kind for kind in KINDS}
@@ -75,7 +77,7 @@ def said_by_model(manifest: Mapping[str, Any]) -> list[str]:
     try:
         KIND_BY_NAME[manifest["kind"]].record.read(manifest)
     except ValidationError as error:
-        return [f"{_dotted(each['loc'])}: {each['msg'].removeprefix('Value error, ')}" for each in error.errors()]
+        return [f"{_dotted(each['loc'])}: {_in_words(each)}" for each in error.errors()]
     return []
 
 
@@ -88,6 +90,12 @@ def _said_by_command_line(manifest: Mapping[str, Any]) -> list[str]:
         except ManifestError as error:
             return [line.partition(": ")[2] for line in str(error).splitlines()]
     return []
+
+
+def _in_words(error: ErrorDetails) -> str:
+    if error["type"] == "string_pattern_mismatch":
+        return f"must be {MEANINGS[error['ctx']['pattern']]}"
+    return error["msg"].removeprefix("Value error, ")
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:

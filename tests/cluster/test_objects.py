@@ -5,6 +5,7 @@ Rows come from `objects/*.yaml`. Objects are created in a dry run wherever nothi
 
 import copy
 import json
+import re
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -74,8 +75,12 @@ def complaints(error: client.ApiException) -> list[str]:
     """What an API server says of an object, one text for each mistake: `field: message`."""
     said = json.loads(error.body)
     causes = said.get("details", {}).get("causes") or []
-    texts = [f"{cause.get('field', '')}: {cause['message']}" for cause in causes]
+    texts = [f"{cause.get('field', '')}: {VALUE.sub('', cause['message'])}" for cause in causes]
     return [text for text in texts if "some validation rules were not checked" not in text] or [said["message"]]
+
+
+# What a rule of ours says follows the value, or its type: that differs with the server's version.
+VALUE = re.compile(r"""(?<=^Invalid value: )("([^"\\]|\\.)*"|[-0-9.]+): (?!\S+ in body)""")
 
 
 def refusal(call: Callable[[], object]) -> list[str]:

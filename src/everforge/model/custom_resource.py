@@ -14,6 +14,7 @@ from everforge.model.base import ApiRecord, Rule
 from everforge.model.device_pool import DevicePool
 from everforge.model.manifest import API_VERSION, KernelOptimization
 from everforge.model.runner_claim import RunnerClaim
+from everforge.model.scalars import MEANINGS
 
 Schema = dict[str, Any]
 GROUP, _SLASH, VERSION = API_VERSION.partition("/")
@@ -221,6 +222,7 @@ class _Translation:
             return self._chosen(source)
         target = {"description": source["description"]} if "description" in source else {}
         target |= {key: source[key] for key in _COPIED if key in source}
+        target |= _pattern_in_words(target.pop("pattern", None))
         if source.get("default") is not None:
             target["default"] = source["default"]
         if "const" in source:
@@ -255,6 +257,15 @@ class _Translation:
         for choice in choices:
             merged |= {key: value for key, value in self.structural(choice).items() if key not in ("type", "format")}
         return merged | outer
+
+
+def _pattern_in_words(pattern: str | None) -> Schema:
+    """A pattern as a rule whose message says what is asked for, where the API server would show the pattern."""
+    if pattern is None or pattern not in MEANINGS:
+        return {} if pattern is None else {"pattern": pattern}
+    return {
+        "x-kubernetes-validations": [{"rule": f"self.matches('{pattern}')", "message": f"must be {MEANINGS[pattern]}"}]
+    }
 
 
 def _values(source: Schema) -> Schema:

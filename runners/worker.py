@@ -202,7 +202,12 @@ class WorkerState:
         with torch.no_grad(), self.contexts[slot]():
             times_us = self.device.time_us([turn.call] * len(turn.mixes), turn.prepare)
             turn.settle()
-        return {"times_us": times_us, "checksums": self.kept.commit(), "odd_form": self.kept.odd_form}
+        return {
+            "times_us": times_us,
+            "checksums": self.kept.commit(),
+            "odd_form": self.kept.odd_form,
+            "changed_inputs": turn.changed_inputs,
+        }
 
     def replay(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
         """Time calls replayed as a device graph, on inputs that stay where they are."""

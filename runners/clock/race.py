@@ -130,6 +130,7 @@ class Contender:
             "mixes": [(mix.first, mix.second, mix.offset) for mix in mixes],
             "salt": salt,
             "flush": flush,
+            "watched": rng.randrange(len(mixes)),
         }
         with self.worker.precedence(), own_precedence():
             # A process that stood still wakes its threads outside of what is measured.
@@ -171,6 +172,8 @@ def _checked_turn(answer: dict[str, Any], mixes: tuple[Mix, ...], wall_us: float
         raise Nonsense("its process told times that cannot be")
     if strict and answer.get("odd_form") is not False:
         raise Nonsense("a timed call returned something of another form than an untimed one")
+    if strict and answer.get("changed_inputs") is not False:
+        raise Nonsense("a timed call changed its inputs, which the untimed ones left alone")
     return Turn(tuple(times_us), wall_us, mixes, tuple(checksums), salt)
 
 

@@ -15,7 +15,7 @@ from everforge.errors import DeviceFault
 from everforge.model.session import VariantFacts
 from everforge.model.verdict import Verdict
 from everforge.runners.clock.baselines import BaselineRunner
-from everforge.runners.clock.clock_check import FLOOR_MARGIN, Rounds, contradiction
+from everforge.runners.clock.clock_check import FLOOR_MARGIN, Rounds, contradiction, unflushed
 from everforge.runners.clock.mixing import Mix
 from everforge.runners.clock.race import Contender, Course, Nonsense, TurnFailed, audit, race
 from everforge.runners.clock.witness import Broken, Witness
@@ -110,7 +110,10 @@ class TimedTrial:
             rechecked = self._recheck()
         raced = list(zip(self._own.turns, rival.turns, strict=True))
         floor_us = self._facts.suspicion_floor_us
-        if (evidence := contradiction(raced, audited, floor_us)) is not None:
+        evidence = contradiction(raced, audited, floor_us)
+        if evidence is None and self._own.host_memory:
+            evidence = unflushed(raced)
+        if evidence is not None:
             raise Judged.tampered([f"variant {self._facts.name}: {evidence}"])
         trial.check_integrity()
         trial.ask({"op": "drop", "sets": [*self._course.sets[2:], self._course.mask], "slots": []})

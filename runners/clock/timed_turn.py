@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from everforge.runners.clock.mixing import Mix, mixed_inputs, room_for
-from everforge.runners.tensors.bits import checksum
+from everforge.runners.tensors.bits import changed_leaves, checksum
 from everforge.runners.tensors.results import result_of, without_gaps
 from everforge.runners.tensors.trees import Description, Tree, describe, leaves, map_tree, write
 
@@ -93,6 +93,9 @@ class TimedTurn:
         self._flush = flush
         self._kept = kept
         self._next = 0
+        self._watched = message["watched"]
+        # Whether the watched call changed an input that it should have left alone.
+        self.changed_inputs = False
         self._rooms = [room_for(sets[0]) for _ in range(_ROOMS)]
         self._inputs: Tree = ()
         self._outputs: Tree = None
@@ -116,4 +119,12 @@ class TimedTurn:
             return
         result = result_of(self._outputs, self._inputs, self._changed)
         self._outputs = None
+        if self._next - 1 == self._watched:
+            self.changed_inputs = self._has_changed_inputs()
         self._kept.add(result, self._expected, self._size_bytes, self._salt)
+
+    def _has_changed_inputs(self) -> bool:
+        """Make the last call's inputs once more and compare: work done in an input's memory is not the task's."""
+        mix = self.mixes[self._next - 1]
+        again = mixed_inputs(self._sets, self._mask, self._places, mix, room_for(self._sets[0]))
+        return not set(changed_leaves(again, self._inputs)) <= set(self._changed)

@@ -2,12 +2,13 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everforge.runners.clock.clock_check import Rounds, contradiction, seen_rounds, seen_us
+from everforge.runners.clock.clock_check import Rounds, contradiction, seen_rounds, seen_us, unflushed
 from everforge.runners.clock.race import Turn
 
 CALLS = 20
@@ -77,3 +78,20 @@ def test_machine_noise_leaves_a_time_above_zero() -> None:
     own, rival = seen_rounds([(turn(50, 50, random.Random(0)), slow_rival)])
     assert own[0] > 0
     assert rival == (50.0,)
+
+
+def test_work_done_in_the_call_that_does_not_count_is_seen() -> None:
+    def ahead(rng: random.Random) -> Turn:
+        wall_us = 300 * CALLS + BESIDE_US + rng.uniform(0, JITTER_US)
+        return Turn((300.0 * (CALLS - 1), *(15.0,) * (CALLS - 1)), wall_us, (), (), 0)
+
+    rng = random.Random(0)
+    race = [(ahead(rng), turn(300, 300, rng)) for _ in range(10)]
+    assert contradiction(race, rounds(200, 200, 200), floor_us=None) is not None
+
+
+def test_flush_left_out_shows_in_what_a_turn_costs_beside_its_calls() -> None:
+    honest = rounds(300, 300, 300)
+    unflushed_turns = [(replace(own, wall_us=own.wall_us - 0.7 * BESIDE_US), rival) for own, rival in honest]
+    assert unflushed(honest) is None
+    assert unflushed(unflushed_turns) is not None

@@ -64,6 +64,7 @@ class Stage:
         self.kept = KeptOutputs(block)
         self.witness = Witness(reference, self.contender, self.fetch, random.Random(0))
         self.run = run
+        self.changed_inputs = False
 
     def fetch(self, call: int, block: Block) -> None:
         self.kept.write(call, self.course.expected, map_block(block.descriptor, shared=True))
@@ -80,12 +81,14 @@ class Stage:
             "strict": True,
             "output_bytes": self.course.output_bytes,
             "salt": 5,
+            "watched": count - 1,
         }
         turn = TimedTurn(self.run, sets, opened(timed.mask), message, lambda: None, self.kept)
         for _ in mixes:
             turn.prepare()
             turn.call()
         turn.settle()
+        self.changed_inputs = turn.changed_inputs
         return Turn((1.0,) * count, 1e3, tuple(mixes), tuple(self.kept.commit()), 5)
 
 
@@ -141,6 +144,15 @@ def test_witness_takes_two_outputs_of_a_limited_number_of_turns(reference: Varia
         stage.witness.see(stage.turn(count=3))
     mixes: list[Mix] = [mix for mix, _ in stage.witness.findings()]
     assert 6 <= len(mixes) <= 12
+
+
+def test_call_that_works_in_its_inputs_memory_is_noticed(reference: VariantReference) -> None:
+    stage = Stage(reference, lambda x, y: {"sum": x + y, "parts": (x.exp_(), y.t())}, host_memory=True)
+    stage.turn()
+    assert stage.changed_inputs
+    stage = Stage(reference, honest, host_memory=True)
+    stage.turn()
+    assert not stage.changed_inputs
 
 
 def test_inputs_lie_at_several_places(reference: VariantReference) -> None:

@@ -12,6 +12,8 @@ from everforge.model.session import EvaluationSettings
 from everforge.runners.clock.mixing import Mix, draw_mixes
 from everforge.runners.clock.race import Contender, Course, Nonsense, Pairing, audit, race, speedup_of
 
+HONEST = {"odd_form": False, "changed_inputs": False}
+
 
 class Clockwork:
     """Stands for a worker: every call takes the time it is told to take."""
@@ -37,7 +39,7 @@ class Clockwork:
         self.asked.append(message)
         self.log.append(self.name)
         self.calls += len(message["mixes"])
-        return {"times_us": [self.call_us] * len(message["mixes"]), "checksums": [], "odd_form": False}
+        return {"times_us": [self.call_us] * len(message["mixes"]), "checksums": [], **HONEST}
 
 
 def draw(count: int, rng: random.Random) -> list[Mix]:
@@ -54,7 +56,7 @@ def contenders(*times_us: float, output_bytes: int = 8) -> tuple[list[str], list
     ]
 
 
-FIRST_IS_SLOW = {"times_us": [99.0, 1.0, 2.0], "checksums": [], "odd_form": False}
+FIRST_IS_SLOW = {"times_us": [99.0, 1.0, 2.0], "checksums": [], **HONEST}
 
 
 def clockwork(contender: Contender) -> Clockwork:
@@ -133,6 +135,7 @@ def test_first_call_of_a_turn_is_not_counted() -> None:
         {"times_us": {"a": 1.0}, "checksums": []},
         {"times_us": [1.0] * 4, "checksums": [], "odd_form": True},
         {"times_us": [1.0] * 4, "checksums": []},
+        {"times_us": [1.0] * 4, "checksums": [], **HONEST, "changed_inputs": True},
     ],
 )
 def test_answer_that_cannot_be_is_evidence(answer: dict[str, Any]) -> None:

@@ -104,3 +104,12 @@ def test_pod_reaches_another_by_the_name_of_a_service(core: client.CoreV1Api, ro
     core.create_namespaced_pod(room, pod("visitor", "fetch", f"http://web.{room}.svc.cluster.local:8080/"))
     eventually(lambda: phase(core, room, "visitor") == "Succeeded", "the visit")
     assert core.read_namespaced_pod_log("visitor", room) == "served\n"
+
+
+def test_pod_asks_the_api_as_its_service_account(core: client.CoreV1Api, room: str) -> None:
+    asking = pod("asking", "fetch", f"https://kubernetes.default.svc/api/v1/namespaces/{room}/pods")
+    asking["spec"]["automountServiceAccountToken"] = True
+    core.create_namespaced_pod(room, asking)
+    eventually(lambda: phase(core, room, "asking") == "Succeeded", "the answer")
+    # It may do nothing, and is told so by name.
+    assert f"system:serviceaccount:{room}:default" in core.read_namespaced_pod_log("asking", room)

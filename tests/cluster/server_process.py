@@ -31,7 +31,10 @@ class ServerProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the program; it dies with this one, however this one ends."""
+        """Start the program; it dies with this one, however this one ends.
+
+        Call it from the main thread: to the kernel, the thread that starts a process is its parent.
+        """
         if self.is_running():
             return
         lifeline = [sys.executable, "-I", "-S", str(LIFELINE), str(os.getpid())]

@@ -19,7 +19,7 @@ WATCHED = (OPTIMIZATIONS, POOLS, CLAIMS, JOBS, PODS, NODES)
 OURS = f"{names.ROLE} in ({names.AGENT},{names.RUNNER})"
 # A connection that carries no bookmark for this long is dead; a bookmark comes each minute.
 INACTIVITY_S = 90.0
-SERVER_TIMEOUT_S = 600.0
+SERVER_TIMEOUT_S = 600  # a whole number: it goes into the URL as it is
 CONNECT_TIMEOUT_S = 10.0
 REQUEST_TIMEOUT_S = 30.0
 

@@ -24,7 +24,8 @@ from everforge.model.evaluation import Evaluation
 from everforge.model.manifest import KernelOptimization
 from everforge.model.runner_claim import RunnerClaim
 from everforge.model.suite import SuiteReport
-from everforge.telemetry.metrics import STAGE_BUCKETS_S, TABLE
+from everforge.telemetry.metrics import STAGE_BUCKETS_S, TABLE, Metric
+from everforge.telemetry.operator_metrics import OPERATOR_TABLE
 
 ROOT = Path(__file__).resolve().parents[1]
 Schema = Mapping[str, Any]
@@ -119,21 +120,31 @@ def definition_text(kind: Kind) -> str:
 
 def metrics_lines() -> Iterator[str]:
     """The page of Prometheus metrics in Markdown."""
-    yield "<!-- Written by docs/generate.py from everforge.telemetry.metrics; edit TABLE there instead. -->"
+    yield "<!-- Written by docs/generate.py from everforge.telemetry; edit the tables there instead. -->"
     yield "# The metrics"
     yield ""
     yield (
         "What `everforge run` and `everforge suite` serve at `http://127.0.0.1:N/metrics` while they work, "
-        "with `--metrics-port N`. A counter starts at 0 in every process."
+        "with `--metrics-port N`, and an agent's pod on port 9464. A counter starts at 0 in every process."
     )
+    yield from metric_table(TABLE)
+    yield ""
+    yield f"Histograms count up to {', '.join(f'{bound:g}' for bound in STAGE_BUCKETS_S)} s."
+    yield ""
+    yield "## The operator"
+    yield ""
+    yield "What the operator's pod serves on port 8080; values of objects are those of their statuses at the scrape."
+    yield from metric_table(OPERATOR_TABLE)
+
+
+def metric_table(metrics: Iterable[Metric]) -> Iterator[str]:
+    """Metrics as a table."""
     yield ""
     yield "| name | type | labels | meaning |"
     yield "|---|---|---|---|"
-    for metric in TABLE:
+    for metric in metrics:
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         yield f"| `{metric.name}` | {metric.type.value} | {labels} | {one_line(metric.help)} |"
-    yield ""
-    yield f"Histograms count up to {', '.join(f'{bound:g}' for bound in STAGE_BUCKETS_S)} s."
 
 
 def page_lines(page: Page, schema: Schema) -> Iterator[str]:

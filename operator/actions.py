@@ -77,13 +77,13 @@ class PatchStatus:
 
 @dataclass(frozen=True)
 class EmitEvent:
-    """Tell of a change; `since` is the time of the transition, so that telling twice is telling once."""
+    """Tell of a change; `change` says from what to what, so that telling it twice is telling it once."""
 
     about: ObjectRef
     type: Literal["Normal", "Warning"]
     reason: str
     note: str
-    since: str
+    change: str
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def status_actions(claim: RunnerClaim, standing: Standing, now: datetime) -> Ite
     old = condition_of(before.conditions, ClaimCondition.BOUND) if before is not None else None
     new = condition_of(after.conditions, ClaimCondition.BOUND)
     if new is not None and (old is None or (old.status, old.reason) != (new.status, new.reason)):
-        yield event_of(reference_of(claim), new, worrying=new.reason in WORRYING)
+        yield event_of(reference_of(claim), old, new, worrying=new.reason in WORRYING)
     yield status_patch(reference_of(claim), after)
 
 

@@ -7,7 +7,7 @@ from the same state is deciding once, and every state leads to the same end.
 from collections.abc import Iterator
 from datetime import datetime
 
-from everforge.model.condition import Condition, ConditionStatus
+from everforge.model.condition import Condition, ConditionStatus, condition_of
 from everforge.operator.actions import Action, EmitEvent, ObjectRef, PatchStatus, Requeue
 from everforge.operator.claims import PoolClaims
 from everforge.operator.observed import Observed, Unreadable
@@ -58,10 +58,10 @@ def _pool(name: str, observed: Observed, settings: Settings, now: datetime) -> I
     if after == before:
         return
     about = ObjectRef("DevicePool", name, pool.metadata.uid or "")
-    held = {c.type: (c.status, c.reason) for c in before.conditions} if before is not None else {}
     for condition in after.conditions:
-        if held.get(condition.type) != (condition.status, condition.reason):
-            yield event_of(about, condition, worrying=condition.status is ConditionStatus.FALSE)
+        old = condition_of(before.conditions, condition.type) if before is not None else None
+        if old is None or (old.status, old.reason) != (condition.status, condition.reason):
+            yield event_of(about, old, condition, worrying=condition.status is ConditionStatus.FALSE)
     yield status_patch(about, after)
 
 
@@ -78,7 +78,6 @@ def _told_unreadable(found: Unreadable, now: datetime) -> Iterator[EmitEvent]:
         status=ConditionStatus.FALSE,
         reason="Unreadable",
         message=f"the operator cannot read this object: {found.error}; correct it, or match the operator's version",
-        # Told once for each generation, not each time it is looked at.
-        last_transition_time=datetime.fromtimestamp(found.generation, now.tzinfo),
+        last_transition_time=now,
     )
-    yield event_of(about, condition, worrying=True)
+    yield event_of(about, None, condition, worrying=True)

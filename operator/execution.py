@@ -133,7 +133,7 @@ def event_manifest(action: EmitEvent, now: datetime) -> dict[str, object]:
     about = action.about
     namespace = about.namespace or CLUSTER_EVENTS
     when = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    identity = hashlib.sha256("\0".join([about.uid, action.reason, action.since]).encode()).hexdigest()[:16]
+    identity = hashlib.sha256("\0".join([about.uid, action.change]).encode()).hexdigest()[:16]
     return {
         "apiVersion": "v1",
         "kind": "Event",

@@ -100,7 +100,7 @@ def _written(
     for condition in after.conditions:
         old = condition_of(before.conditions, condition.type)
         if (old.status, old.reason) != (condition.status, condition.reason) if old else _is_news(condition):
-            yield event_of(reference_of(optimization), condition, worrying=_is_worrying(condition))
+            yield event_of(reference_of(optimization), old, condition, worrying=_is_worrying(condition))
     yield status_patch(reference_of(optimization), after)
 
 

@@ -13,9 +13,14 @@ def status_patch(about: ObjectRef, status: ApiRecord) -> PatchStatus:
     return PatchStatus(about, status.written())
 
 
-def event_of(about: ObjectRef, condition: Condition, worrying: bool) -> EmitEvent:
-    """The Event that tells of a condition's change."""
-    since = condition.last_transition_time.strftime("%Y-%m-%dT%H:%M:%SZ")
+def event_of(about: ObjectRef, before: Condition | None, condition: Condition, worrying: bool) -> EmitEvent:
+    """The Event that tells of a condition's change.
+
+    What was before is part of its identity and the time is not: an operator that was killed between the Event and the
+    status tells the same change again, at another time.
+    """
+    old = "" if before is None else f"{before.status} {before.reason} {before.last_transition_time.isoformat()}"
+    change = f"{condition.type} {old} to {condition.status} {condition.reason}"
     return EmitEvent(
-        about, "Warning" if worrying else "Normal", condition.reason, condition.message or condition.reason, since
+        about, "Warning" if worrying else "Normal", condition.reason, condition.message or condition.reason, change
     )

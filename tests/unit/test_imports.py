@@ -49,6 +49,7 @@ RUNNER_FREE = {
     "kubernetes",
 }
 DEVICE_FREE = {"torch", "triton"}
+OPERATOR_FREE = {"litellm", "mlflow", "optuna", "typer", "rich", "numpy"}
 AGENT_SIDE = {"everforge.agents", "everforge.search", "everforge.store", "everforge.model", "everforge.cli"}
 
 
@@ -71,6 +72,11 @@ def test_runners_import_with_torch_triton_and_pydantic_alone() -> None:
 def test_runners_and_agents_import_without_each_other() -> None:
     assert not failures_of_importing({"everforge.runners"}, without={"everforge.agents"})
     assert not failures_of_importing({"everforge.agents"}, without={"everforge.runners"})
+
+
+def test_operator_imports_without_the_others_and_their_dependencies() -> None:
+    others = {"everforge.agents", "everforge.runners", "everforge.search", "everforge.store"}
+    assert not failures_of_importing({"everforge.operator"}, without=OPERATOR_FREE | DEVICE_FREE | others)
 
 
 def test_everything_but_runners_imports_without_torch() -> None:
@@ -98,6 +104,12 @@ PLANTED = {
         "import everforge.agents",
         "rooms: one direction, agents and runners blind to each other",
     ),
+    "operator/planted.py": ("import everforge.agents", "rooms: one direction, agents and runners blind to each other"),
+    "operator/planted_twin.py": ("import torch", "torch and triton live in runners alone"),
+    "operator/planted_third.py": (
+        "import mlflow",
+        "the operator needs kopf, kubernetes, prometheus_client and pydantic alone",
+    ),
     "agents/planted.py": ("import torch", "torch and triton live in runners alone"),
     "runners/planted_twin.py": ("import numpy", "the runner's core needs torch, triton and pydantic alone"),
     "src/everforge/model/planted.py": ("import yaml", "the model imports pydantic alone"),
@@ -111,7 +123,7 @@ def planted_tree(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What lint-imports says of a copy of the tree in which every contract is violated once."""
     copy = tmp_path_factory.mktemp("planted")
     shutil.copy(ROOT / "pyproject.toml", copy)
-    for directory in ("src", "agents", "runners"):
+    for directory in ("src", "agents", "runners", "operator"):
         shutil.copytree(ROOT / directory, copy / directory, symlinks=True)
     for path, (statement, _) in PLANTED.items():
         (copy / path).parent.mkdir(exist_ok=True)

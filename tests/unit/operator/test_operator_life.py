@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from everforge.model.campaign import CampaignState, StopReason
+from everforge.testing.simulated_cluster import Stopped
 
 Make = Callable[..., dict[str, Any]]
 KOPT, POOL, CLAIM = "KernelOptimization", "DevicePool", "RunnerClaim"
@@ -264,6 +265,21 @@ def test_changes_are_told_once(running: Any, told: Any) -> None:
     running.rest()
     reasons = [event["reason"] for event in running.cluster.of_kind("Event")]
     assert reasons.count("BudgetExhausted") == 1
+
+
+def test_change_is_told_once_by_an_operator_that_died_before_it_wrote_the_status(world: Any, make: Make) -> None:
+    world.cluster.put(POOL, make("dpool"))
+    world.rest()
+    world.cluster.put(KOPT, make("kopt"))
+    before = [event["metadata"]["name"] for event in world.cluster.of_kind("Event")]
+    world.cluster.stop_after = world.cluster.writes + 3
+    with pytest.raises(Stopped):
+        world.round()
+    assert len(world.cluster.of_kind("Event")) == len(before) + 1
+    assert not world.cluster.of_kind(KOPT)[0].get("status")
+    world.cluster.stop_after = None
+    world.wait(5)
+    assert [event["reason"] for event in world.cluster.of_kind("Event")].count("Valid") == 1
 
 
 def test_second_operator_with_another_start_decides_the_same(running: Any) -> None:

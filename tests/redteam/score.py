@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src")]  # a GPU machine has the repository and no installation of it
 
-from corpus import Bench, Entry, Side, load, task_spec  # noqa: E402
+from corpus import QUICK, Bench, Entry, Side, load, task_spec  # noqa: E402
 
 from everforge.model.device import DeviceKind  # noqa: E402
 from everforge.model.evaluation import Evaluation  # noqa: E402
@@ -26,6 +26,8 @@ HEADERS = {
     "hostile": ("candidate", "trick", "verdict", "caught by", "s", "behind the rules", "caught by", "s"),
     "honest": ("candidate", "style", "task", "verdict", "speedup", "s"),
 }
+# A candidate may build an extension or compile with Inductor: 40 s are too few beside other work on two cores.
+PATIENT = QUICK.model_copy(update={"timeout_s": 120.0})
 # A reason may quote a compiler; a table wants its beginning.
 REASON_CHARACTERS = 110
 
@@ -182,7 +184,7 @@ def main(arguments: Sequence[str]) -> int:
     """Judge, print, and say by the exit code whether the corpus is held."""
     wanted = parse(arguments)
     sides: tuple[Side, ...] = ("hostile", "honest") if wanted.side == "both" else (wanted.side,)
-    with Bench(wanted.device) as bench:
+    with Bench(wanted.device, PATIENT) as bench:
         rows: dict[Side, list[Row]] = {side: judge_side(bench, side, wanted) for side in sides}
         lines = [*heading(bench, wanted)]
     for side in sides:

@@ -71,7 +71,7 @@ IMAGES = (
         "operator",
         ("operator.txt",),
         "everforge.operator",
-        ("everforge.telemetry.metrics", "everforge.model.runner_claim", "kopf", "kubernetes"),
+        ("everforge.operator.__main__", "everforge.telemetry.metrics", "kopf", "kubernetes"),
         NO_DEVICE | NO_MODEL_OR_STORE | NO_TERMINAL,
     ),
     Image("runner-cpu", ("runner.txt", "torch.txt"), *RUNNER),

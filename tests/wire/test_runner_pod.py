@@ -51,6 +51,9 @@ class ModelNew(nn.Module):
 SETTINGS = EvaluationSettings(timeout_s=60, min_rounds=3, max_rounds=4, timing_seconds=0.5, memory_bytes=1 << 30)
 StartPod = Callable[..., Any]
 
+# One worker for all: each would open a session of its own, which takes most of their time.
+pytestmark = pytest.mark.xdist_group("wire")
+
 
 def opening(rows: int = 8) -> OpenSession:
     task = TaskSpec(name="softmax", source=TASK, variants=(Variant(name="main", constants={"rows": rows}),))

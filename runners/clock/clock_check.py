@@ -28,7 +28,7 @@ _FLOOR_RATIO = 1.25
 # Waking threads and warming what a flush does not cool makes the first call so many times longer at most.
 _COLD_START = 10.0
 # Honest contenders' turns differ by a tenth beside their calls; without the flush, by most of it.
-_LEAST_BESIDE = 0.6
+_LEAST_BESIDE = 0.5
 # A difference of clocks can exceed the time itself where a turn's own cost varies: no less than this share is left.
 _LEAST_SHARE = 0.05
 _SEED = 0
@@ -90,10 +90,10 @@ def unflushed(race: Rounds) -> str | None:
     while the host launches calls, so that turns of honest contenders differ.
     """
     shares = [(own.wall_us - sum(own.times_us)) / max(rival.wall_us - sum(rival.times_us), 1.0) for own, rival in race]
-    share = _median_of(shares)
-    if share.high >= _LEAST_BESIDE:
+    share = statistics.median(shares)
+    if share >= _LEAST_BESIDE:
         return None
-    return f"what is done beside each call, the cache's flush above all, took {share.value:.0%} of what it takes"
+    return f"what is done beside each call, the cache's flush above all, took {share:.0%} of what it takes"
 
 
 def _median_of(values: Sequence[float]) -> Interval:

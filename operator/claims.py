@@ -55,6 +55,7 @@ class PoolClaims:
             key=lambda c: (c.metadata.namespace, c.metadata.name),
         )
         self._name = name
+        self._occupied = self._occupants()
         self.turn = self._turns()
 
     def actions(self) -> Iterator[Action]:
@@ -229,7 +230,7 @@ class PoolClaims:
         self.turn = Turn(frozenset(), frozenset(), {}, 0, None)
         asking = [self._asking(claim) for claim in self.claims if self._takes_part(claim)]
         uids = {ask.uid for ask in asking}
-        others = len(self._occupants() - uids)
+        others = len(self._occupied - uids)
         slots = self.pool.spec.concurrency if self.pool is not None and self._trouble is None else 0
         shares = shared_out(asking, slots, others, self._now.timestamp())
         return Turn(
@@ -260,7 +261,7 @@ class PoolClaims:
         )
 
     def _held(self, claim: RunnerClaim) -> bool:
-        return (claim.metadata.uid or "") in self._occupants()
+        return (claim.metadata.uid or "") in self._occupied
 
     def _occupants(self) -> frozenset[str]:
         """Uids of claims whose runner may use a device of the pool, Kueue's left out; also of claims that are gone."""

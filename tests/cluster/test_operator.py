@@ -12,6 +12,7 @@ import pytest
 import yaml
 from kubelet_by_hand import KubeletByHand
 from kubernetes import client
+from kubernetes.client.exceptions import ApiException
 from operator_process import ACCOUNT, GROUPS, ROOT, OperatorProcess, eventually
 
 GROUP, VERSION = "everforge.dev", "v1alpha1"
@@ -116,9 +117,10 @@ def pool(admin: client.ApiClient, kubelet: KubeletByHand, namespace: str) -> Ite
 
 @pytest.fixture
 def admitted(kubectl: Any) -> Callable[[str], None]:
-    """Gives agents their account in a namespace."""
+    """Gives agents their account in a namespace that takes no pods but those of Pod Security's 'restricted'."""
 
     def admit(name: str) -> None:
+        kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
         applied = kubectl("apply", "-n", name, "-f", str(ROOT / "deploy" / "agent-access.yaml"))
         assert applied.returncode == 0, applied.stderr
 
@@ -146,6 +148,12 @@ def test_applied_optimization_gets_its_agent_and_says_so(objects: Objects, kubel
     kubelet.end(pod, 0, json.dumps(RECORD))
     eventually(lambda: objects.condition("Succeeded") == ("True", "BudgetExhausted"), "success")
     assert objects.status()["targets"][0]["state"] == "Succeeded"
+
+
+def test_namespace_refuses_what_is_not_restricted(objects: Objects) -> None:
+    loose: Any = {"metadata": {"name": "loose"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    with pytest.raises(ApiException, match="violates PodSecurity"):
+        objects.core.create_namespaced_pod(objects.namespace, loose)
 
 
 def test_deleted_optimization_is_collected_with_all_it_owns(objects: Objects, kubelet: KubeletByHand) -> None:

@@ -97,7 +97,9 @@ class KubernetesCluster:
     def could_create(self, resource: Resource, name: str, namespace: str) -> bool:
         manifest = {"apiVersion": "v1", "kind": resource.kind, "metadata": {"name": name, "namespace": namespace}}
         query = {"dryRun": "All", "fieldManager": FIELD_MANAGER}
-        status, _answer = self._ask("POST", _path(resource, namespace), query, manifest)
+        status, answer = self._ask("POST", _path(resource, namespace), query, manifest)
+        if status in TRANSIENT:
+            self._granted(status, answer)
         # A quota or a policy answers for it before the name is looked up: then nobody knows, and the pod will tell.
         return status < 300
 

@@ -7,6 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -109,8 +110,10 @@ def kubectl(control_plane: Cluster) -> Kubectl:
     program = cluster_binaries.find_kubectl()
 
     def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        command = [program, f"--kubeconfig={control_plane.kubeconfig}", *arguments]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=60)
+        # kubectl remembers for hours which kinds a cluster has; a test may have added one since.
+        with tempfile.TemporaryDirectory() as cache:
+            command = [program, f"--kubeconfig={control_plane.kubeconfig}", f"--cache-dir={cache}", *arguments]
+            return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=60)
 
     return run
 

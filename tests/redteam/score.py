@@ -62,18 +62,20 @@ class Row:
     @property
     def failed(self) -> bool:
         """A cheat that was accepted or broke the harness, with the rules or behind them; an honest one that was not."""
-        if self.in_force is None:
-            return False
-        if self.entry.side == "honest":
-            return not self.in_force.accepted
-        harmful = [self.in_force, self.behind if self.entry.behind else None]
-        return any(run is not None and (run.accepted or run.evaluation is None) for run in harmful)
+        return any(is_failure(self.entry, run) for run in (self.in_force, self.behind if self.entry.behind else None))
 
     @property
     def surprising(self) -> bool:
         """Whether a verdict is not among those the entry names."""
         pairs = ((self.in_force, self.entry.expect), (self.behind, self.entry.behind))
         return any(run is not None and wanted and run.verdict not in wanted for run, wanted in pairs)
+
+
+def is_failure(entry: Entry, run: Run | None) -> bool:
+    """Whether a run is one that must not be: a cheat accepted, an honest candidate not, or the harness broken."""
+    if run is None:
+        return False
+    return not run.accepted if entry.side == "honest" else run.accepted or run.evaluation is None
 
 
 def score(bench: Bench, entry: Entry, without_rules: bool) -> Row:
@@ -116,7 +118,7 @@ def shortened(text: str) -> str:
 def cells(row: Row) -> tuple[str, ...]:
     """The row as the cells of its side's table."""
     entry, run = row.entry, row.in_force
-    mark = " **!**" if row.failed else " (unexpected)" if row.surprising else ""
+    mark = " **!**" if is_failure(entry, run) else " (unexpected)" if row.surprising else ""
     if run is None:
         needs = f"not run: needs {' or '.join(entry.devices)}"
         where = (entry.trick, needs, rules_say(entry)) if entry.side == "hostile" else (entry.trick, entry.task, needs)
@@ -130,7 +132,8 @@ def cells(row: Row) -> tuple[str, ...]:
         return (*first, "", "", "")
     if not entry.behind:
         return (*first, f"{row.behind.verdict} (harmless)", "", f"{row.behind.seconds:.1f}")
-    return (*first, row.behind.verdict, caught_by(entry, row.behind), f"{row.behind.seconds:.1f}")
+    verdict = row.behind.verdict + (" **!**" if is_failure(entry, row.behind) else "")
+    return (*first, verdict, caught_by(entry, row.behind), f"{row.behind.seconds:.1f}")
 
 
 def rules_say(entry: Entry) -> str:

@@ -17,7 +17,7 @@ demo:
 	.venv/bin/everforge run examples/softmax-logsumexp.yaml
 
 test: check cluster-binaries
-	.venv/bin/pytest -n 2 --dist loadgroup
+	.venv/bin/pytest -n 2 --dist loadfile
 
 redteam: venv
 	.venv/bin/python tests/redteam/score.py --device cpu --without-rules --markdown docs/redteam.md

@@ -27,6 +27,7 @@ from everforge.runners.isolation.worker_handle import (
 )
 from everforge.runners.tensors.bits import changed_leaves
 from everforge.runners.tensors.trees import Block, Description, blank, describe, leaves, map_block, map_tree, read
+from everforge.runners.told_failure import Misreported, ToldFailure, told_failure
 from everforge.runners.truth.cases import VariantReference, contiguous
 from everforge.runners.truth.compare import Finding, compare, form_difference
 from everforge.runners.truth.reference import Case
@@ -127,17 +128,21 @@ class CandidateTrial:
             raise Judged(Verdict.CRASH, f"its process ended while {doing}: {error.how}", self._output()) from error
         except WorkerTampered as error:
             raise Judged.tampered([error.evidence]) from error
-        if "failure" in answer:
-            raise self._judged(answer["failure"], message["op"] in _BUILDING)
+        try:
+            failure = told_failure(answer)
+        except Misreported as error:
+            raise Judged.tampered([str(error)]) from error
+        if failure is not None:
+            raise self._judged(failure, message["op"] in _BUILDING)
         return answer
 
     def _output(self) -> str | None:
         return self.worker.output_tail() or None
 
-    def _judged(self, failure: dict[str, Any], building: bool) -> Judged:
-        verdict = Verdict.COMPILE_ERROR if failure["build"] or building else Verdict.CRASH
+    def _judged(self, failure: ToldFailure, building: bool) -> Judged:
+        verdict = Verdict.COMPILE_ERROR if failure.build or building else Verdict.CRASH
         what = "does not build" if verdict is Verdict.COMPILE_ERROR else "raised while running"
-        return Judged(verdict, f"{what}: {failure['line']}", failure["traceback"])
+        return Judged(verdict, f"{what}: {failure.line}", failure.traceback)
 
     def load(self, *, interpreted: bool = False) -> None:
         """Import the candidate in its process, which interprets its Triton kernels if told so."""

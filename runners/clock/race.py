@@ -19,6 +19,7 @@ from everforge.model.session import EvaluationSettings
 from everforge.runners.clock.mixing import Mix
 from everforge.runners.isolation.worker_handle import Worker
 from everforge.runners.tensors.trees import Block, Description
+from everforge.runners.told_failure import Misreported, ToldFailure, told_failure
 from everforge.runners.truth.cases import VariantReference
 
 # A turn of 4 ms is far above timer resolution and short against clock drift; of a slow contender, 50 ms at most.
@@ -151,8 +152,12 @@ class Contender:
 
     def _asked(self, message: dict[str, Any], descriptors: tuple[int, ...], deadline_s: float) -> dict[str, Any]:
         answer = self.worker.ask(message, descriptors, deadline_s=deadline_s)
-        if "failure" in answer:
-            raise TurnFailed(answer["failure"])
+        try:
+            failure = told_failure(answer)
+        except Misreported as error:
+            raise Nonsense(str(error)) from error
+        if failure is not None:
+            raise TurnFailed(failure)
         return answer
 
     @property
@@ -198,8 +203,8 @@ def own_precedence() -> Iterator[None]:
 class TurnFailed(Exception):
     """A contender raised, or reported nonsense, while it was timed."""
 
-    def __init__(self, failure: dict[str, str]) -> None:
-        super().__init__(failure["line"])
+    def __init__(self, failure: ToldFailure) -> None:
+        super().__init__(failure.line)
         self.failure = failure
 
 

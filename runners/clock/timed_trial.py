@@ -126,7 +126,7 @@ class TimedTrial:
         try:
             yield
         except TurnFailed as error:
-            raise Judged(Verdict.CRASH, f"raised while timed: {error}", error.failure["traceback"]) from error
+            raise Judged(Verdict.CRASH, f"raised while timed: {error}", error.failure.traceback) from error
         except WorkerTimeout as error:
             raise Judged(Verdict.TIMEOUT, "did not finish while timed", worker.output_tail() or None) from error
         except WorkerEnded as error:
@@ -174,5 +174,5 @@ class TimedTrial:
 def _replay_us(contender: Contender, deadline_s: float) -> float | None:
     try:
         return contender.replay_us(_REPLAYS, deadline_s)
-    except (TurnFailed, WorkerEnded, WorkerTimeout, WorkerTampered, DeviceFault):
+    except (TurnFailed, Nonsense, WorkerEnded, WorkerTimeout, WorkerTampered, DeviceFault):
         return None  # the verdict does not hang on it

@@ -30,6 +30,7 @@ from everforge.runners.isolation.jail import Limits
 from everforge.runners.isolation.nursery import Nursery
 from everforge.runners.isolation.worker_handle import WorkerEnded, WorkerTampered, WorkerTimeout
 from everforge.runners.rules.static_rules import judge_source
+from everforge.runners.told_failure import Misreported, told_failure
 from everforge.runners.trial import CandidateTrial, IncorrectOutput, Judged, Stopwatch
 from everforge.runners.trial_record import row_of
 from everforge.runners.truth.cases import build_reference
@@ -179,11 +180,14 @@ def compile_in_jail(
             return GateReport(arch=arch, not_checked=f"its process ended while compiling: {error.how}")
         except WorkerTampered as error:
             return GateReport(arch=arch, not_checked=error.evidence)
-    if "failure" in answer:
-        return GateReport(arch=arch, not_checked=str(answer["failure"].get("line")))
     try:
+        if (failure := told_failure(answer)) is not None:
+            return GateReport(arch=arch, not_checked=failure.line)
         return GateReport.model_validate(answer.get("report"))
-    except ValidationError:  # the candidate shares the worker's process and may have answered in its place
+    except (
+        Misreported,
+        ValidationError,
+    ):  # the candidate shares the worker's process and may have answered in its place
         return GateReport(arch=arch, not_checked="its process answered with something else than a report")
 
 

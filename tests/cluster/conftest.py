@@ -60,8 +60,7 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     try:
         cluster = start_cluster()
     except cluster_binaries.BinariesMissing as missing:
-        say = pytest.skip
-        say(f"NO CLUSTER: nothing was tested on a real Kubernetes. {missing}")
+        pytest.skip(f"NO CLUSTER: nothing was tested on a real Kubernetes. {missing}")
     if isinstance(cluster, ControlPlane):
         request.config.stash.setdefault(LOGS, []).append(str(cluster.logs))
     yield cluster

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,10 +83,24 @@ def test_flood_of_output_stops_at_the_files_limit(confidant: Any) -> None:
         assert worker.output_tail() == "x" * 8192
 
 
+def wait_until_stopped(worker: Worker) -> None:
+    """Until none of the worker's processes can run; a loaded machine takes its time."""
+    deadline_s = time.monotonic() + 20
+    while any(state_of(pid) != "T" for pid in worker.processes()):
+        if time.monotonic() > deadline_s:
+            pytest.fail("the worker did not stop itself")
+        time.sleep(0.01)
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
 def test_worker_that_does_not_read_is_ended_in_time(confidant: Any) -> None:
     stop = "import threading, os, signal\nthreading.Timer(0.05, os.kill, (os.getpid(), signal.SIGSTOP)).start()"
     with confidant.nursery.worker(confidant.limits) as worker:
         assert confidant.load(worker, stop) == {}
+        wait_until_stopped(worker)
         with within(1.0), pytest.raises(WorkerTimeout):
             confidant.load(worker, f"import time\ntime.sleep(300)\n#{'x' * (4 << 20)}", timeout_s=1.0)
 

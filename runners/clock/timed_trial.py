@@ -6,6 +6,7 @@ variants on which the candidate was correct.
 
 import random
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +29,10 @@ from everforge.runners.truth.reference import Case
 
 # A wrong output of a timed call is repeated untimed so often: a kernel with a race is wrong there now and then, too.
 _REPEATS = 5
+# So long a candidate is watched at least while nothing is asked of it, and so much of it may be busy.
+_QUIET_S = 0.3
+_BUSY_SHARE = 0.2
+_BUSY_S = 0.06
 # Replays of a captured graph, each from a cold cache.
 _REPLAYS = 20
 
@@ -106,7 +111,7 @@ class TimedTrial:
         with trial.watch.stage("time"), self._blamed():
             race([self._own, *self._others.values()], trial.settings, trial.deadline_s)
             audited = audit(self._own, rival, trial.deadline_s)
-        with trial.watch.stage("verify"):
+        with trial.watch.stage("verify"), self._quiet():
             rechecked = self._recheck()
         raced = list(zip(self._own.turns, rival.turns, strict=True))
         floor_us = self._facts.suspicion_floor_us
@@ -136,6 +141,23 @@ class TimedTrial:
             raise Judged.tampered([error.evidence]) from error
         except (Broken, Nonsense) as error:
             raise Judged.tampered([str(error)]) from error
+
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """Nothing is asked of the candidate inside: threads that work on are there for no honest reason.
+
+        Raises Judged if they took a fifth of the time. Threads that wait for each other by spinning stop within
+        milliseconds; the kernel counts in steps of 10 ms.
+        """
+        worker, began_s = self._trial.worker, time.monotonic()
+        used_s = worker.cpu_seconds()
+        yield
+        time.sleep(max(0.0, _QUIET_S - (time.monotonic() - began_s)))
+        used_s, watched_s = worker.cpu_seconds() - used_s, time.monotonic() - began_s
+        if used_s > max(_BUSY_SHARE * watched_s, _BUSY_S):
+            raise Judged.tampered(
+                [f"its threads ran for {used_s:.2f} s of {watched_s:.2f} s in which nothing was asked"]
+            )
 
     def _recheck(self) -> int:
         """Compare the outputs that were taken; how many there were."""

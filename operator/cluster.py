@@ -33,7 +33,6 @@ EVENTS = Resource("Event", "events", "/api/v1")
 SECRETS = Resource("Secret", "secrets", "/api/v1")
 CONFIG_MAPS = Resource("ConfigMap", "configmaps", "/api/v1")
 DEVICE_TEMPLATES = Resource("ResourceClaimTemplate", "resourceclaimtemplates", "/apis/resource.k8s.io/v1")
-LEASES = Resource("Lease", "leases", "/apis/coordination.k8s.io/v1")
 
 
 class ClusterUnavailable(EverforgeError):

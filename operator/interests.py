@@ -27,11 +27,6 @@ class Interests:
         for key in sorted(keys):
             self._add(key)
 
-    def all_keys(self) -> list[Key]:
-        """Everything that is known of, for a look at all of it."""
-        with self._lock:
-            return sorted([*self._targets, *(_pool(name) for name in self._pools)])
-
     def _keys(self, resource: Resource, body: Mapping[str, Any], gone: bool) -> set[Key]:
         if resource is OPTIMIZATIONS:
             return self._of_optimization(body, gone)

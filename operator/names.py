@@ -50,8 +50,3 @@ def agent_name(optimization: str, uid: str, pool: str, spec: str, attempt: int) 
 def runner_name(claim: str, claim_uid: str, attempt: int) -> str:
     """The Job of one attempt to serve a claim."""
     return bounded(claim, claim_uid, str(attempt))
-
-
-def event_name(name: str, *identity: str) -> str:
-    """An Event of a change, the same each time the change is reported."""
-    return bounded(name, *identity)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from everforge.errors import EverforgeError
 from everforge.operator.observed import Key
 from everforge.operator.workqueue import WorkQueue
 
@@ -48,8 +47,6 @@ class Workers:
         begun_s = self.monotonic_s()
         try:
             after_s = self.reconcile(key)
-        except EverforgeError as error:
-            self._failed(key, begun_s, error)
         except Exception as error:  # noqa: BLE001 - the border of a worker: a defect met by one key must not stop the others
             self._failed(key, begun_s, error)
         else:

@@ -48,9 +48,7 @@ class WorkQueue(Generic[K]):
         """The next key that is due, waiting for it if need be; None once the queue is closed."""
         with self._changed:
             while not self._closed:
-                key = self._pop()
-                if key is not None:
-                    self._working[key] = self._monotonic_s()
+                if (key := self._pop()) is not None:
                     return key
                 self._changed.wait(self._next_wait_s())
             return None
@@ -58,10 +56,7 @@ class WorkQueue(Generic[K]):
     def take_due(self) -> K | None:
         """The next key that is due now, None if there is none."""
         with self._changed:
-            key = None if self._closed else self._pop()
-            if key is not None:
-                self._working[key] = self._monotonic_s()
-            return key
+            return None if self._closed else self._pop()
 
     def done(self, key: K, again_after_s: float | None = None) -> None:
         """A key was worked on and did not fail; `again_after_s` asks for another look."""
@@ -126,6 +121,7 @@ class WorkQueue(Generic[K]):
             # An entry that was overtaken by an earlier one, or forgotten, is passed over.
             if self._due.get(key) == due_s:
                 del self._due[key]
+                self._working[key] = self._monotonic_s()
                 return key
         return None
 

@@ -1,6 +1,6 @@
-"""One trial: a candidate built in a jail, checked against truth, and raced against the baselines.
+"""One trial: a candidate built in a jail and checked against truth; `clock/timed_trial.py` goes on from there.
 
-The verdict is decided here, in the trusted parent, from what it compared and clocked itself. Called by `sessions.py`.
+What is wrong is decided here, in the trusted parent, from what it compared itself. Called by `sessions.py`.
 """
 
 import time
@@ -223,7 +223,7 @@ class CandidateTrial:
         answer = self._call(reference, input_set, case, block, returned_inputs)
         outputs, expected = answer.get("description"), case.expected
         if outputs != expected:
-            return Finding(None, None, form_difference(_outputs_of(outputs), _outputs_of(expected)))
+            return Finding(None, None, result_difference(outputs, expected))
         if answer.get("spreads") != case.spreads:
             return Finding(None, None, "output has another memory layout than the reference's")
         if self._changed_wrongly(reference, case, returned_inputs, answer.get("input_sums")):
@@ -305,9 +305,13 @@ class IncorrectOutput(Exception):
         )
 
 
-def _outputs_of(description: Any) -> Description:
-    """The part of a result's description that says what forward returned; the rest is inputs it changed."""
+def result_difference(described: Any, expected: Description) -> str:
+    """How a result differs from the reference's, as its process describes it.
+
+    A description is the outputs' and that of the inputs that were changed. Raises Judged for one that no honest
+    process gives.
+    """
     try:
-        return description["tuple"][0]  # type: ignore[no-any-return]
-    except (KeyError, IndexError, TypeError):
-        return {}
+        return form_difference(described["tuple"][0], expected["tuple"][0])
+    except (KeyError, IndexError, TypeError) as error:
+        raise Judged.tampered(["its process described its outputs in a form that no honest one gives"]) from error

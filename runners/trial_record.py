@@ -10,6 +10,7 @@ from everforge.model.verdict import Fault, Verdict
 from everforge.runners.clock.clock_check import Rounds, seen_rounds
 from everforge.runners.clock.race import Pairing, ratio_of, speedup_of
 from everforge.runners.clock.timed_trial import TimedVariant
+from everforge.runners.devices.throttling import throttling_note
 from everforge.runners.facts.roofline import FloorFinding, sol_fraction
 from everforge.runners.trial import Checked, IncorrectOutput, Stopwatch
 
@@ -86,6 +87,7 @@ class TrialRecord:
         evidence: tuple[str, ...] = (),
         own_share: float | None = None,
         readings: tuple[DeviceReading, ...] = (),
+        held_down: str | None = None,
     ) -> Evaluation:
         """The evaluation, with the time spent until now."""
         stages = self.watch.stages()
@@ -100,7 +102,7 @@ class TrialRecord:
             evidence=evidence,
             own_share=own_share,
             readings=readings,
-            notes=self._notes,
+            notes=self._notes if held_down is None else (*self._notes, held_down),
             variants=rows,
             environment=self._environment,
             task_digest=self._task_digest,
@@ -131,7 +133,7 @@ class TrialRecord:
         *,
         algebraic: bool,
         own_share: float | None,
-        readings: tuple[DeviceReading, ...],
+        readings: tuple[DeviceReading, DeviceReading],
     ) -> Evaluation:
         """Correct and timed: the interval decides, if the parent's own clock confirms it."""
         told = speedup_of([pairing(variant, variant.facts.fastest) for variant in timed], _SEED)
@@ -155,6 +157,7 @@ class TrialRecord:
             algebraic=algebraic or bool(beaten),
             own_share=own_share,
             readings=readings,
+            held_down=throttling_note(*readings),
         )
 
 

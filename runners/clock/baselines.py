@@ -83,7 +83,7 @@ class BaselineRunner:
             return Baseline(name=name, error=error)
         try:
             race([contender], self._settings, time.monotonic() + _TIMING_TIMEOUT_S)
-        except TurnFailed as failure:
+        except (Nonsense, TurnFailed) as failure:
             return Baseline(name=name, error=str(failure))
         except (WorkerEnded, WorkerTimeout) as failure:
             raise DeviceFault(f"baseline {name} ended its process: {failure}") from failure

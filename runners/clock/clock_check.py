@@ -3,7 +3,7 @@
 A candidate shares its process with the code that times it, and could make that code say anything. What it cannot
 do is take less time than the parent sees passing. The parent times whole turns; what a turn costs beside its calls
 it learns from the baseline, which does the same work around its calls in a trusted process. Pure; called by
-`trial_record.py` and `trial.py`.
+`trial_record.py` and `timed_trial.py`.
 """
 
 import statistics

@@ -1,7 +1,7 @@
 """Timing contenders against each other: interleaved rounds, cold cache, fresh inputs, until the interval is tight.
 
 Candidate and baseline live in different processes and take turns, so that clock drift meets both alike; a candidate
-is stopped while others have their turn. Called by `baselines.py` and `trial.py`.
+is stopped while others have their turn. Called by `baselines.py` and `timed_trial.py`.
 """
 
 import os
@@ -16,8 +16,8 @@ from typing import Any
 
 from everforge.model.interval import Interval, bootstrap_strata, geometric_mean
 from everforge.model.session import EvaluationSettings
-from everforge.runners.clock.mixing import Mix
 from everforge.runners.isolation.worker_handle import Worker
+from everforge.runners.tensors.mixing import Mix
 from everforge.runners.tensors.trees import Block, Description
 from everforge.runners.told_failure import Misreported, ToldFailure, told_failure
 from everforge.runners.truth.cases import VariantReference
@@ -147,8 +147,8 @@ class Contender:
     def replay_us(self, iterations: int, deadline_s: float) -> float | None:
         """Median time of one call replayed as a device graph; None where it cannot be captured."""
         message = {"op": "replay", "slot": self.slot, "set": self.course.sets[0], "iterations": iterations}
-        times_us = self._asked(message, (), deadline_s).get("times_us")
-        return statistics.median(times_us) if times_us else None
+        times_us = _listed(self._asked(message, (), deadline_s), "times_us", float)
+        return statistics.median(times_us) if times_us and min(times_us) > 0 else None
 
     def _asked(self, message: dict[str, Any], descriptors: tuple[int, ...], deadline_s: float) -> dict[str, Any]:
         answer = self.worker.ask(message, descriptors, deadline_s=deadline_s)
@@ -201,7 +201,7 @@ def own_precedence() -> Iterator[None]:
 
 
 class TurnFailed(Exception):
-    """A contender raised, or reported nonsense, while it was timed."""
+    """A contender raised while it was timed."""
 
     def __init__(self, failure: ToldFailure) -> None:
         super().__init__(failure.line)

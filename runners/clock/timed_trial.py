@@ -17,11 +17,11 @@ from everforge.model.session import VariantFacts
 from everforge.model.verdict import Verdict
 from everforge.runners.clock.baselines import BaselineRunner
 from everforge.runners.clock.clock_check import FLOOR_MARGIN, Rounds, contradiction, unflushed
-from everforge.runners.clock.mixing import Mix
 from everforge.runners.clock.race import Contender, Course, Nonsense, TurnFailed, audit, race
 from everforge.runners.clock.witness import Broken, Witness
 from everforge.runners.facts.roofline import FloorFinding, judge_floor
 from everforge.runners.isolation.worker_handle import WorkerEnded, WorkerTampered, WorkerTimeout
+from everforge.runners.tensors.mixing import Mix
 from everforge.runners.tensors.trees import Block
 from everforge.runners.trial import CandidateTrial, Checked, IncorrectOutput, Judged
 from everforge.runners.truth.compare import Finding
@@ -113,16 +113,15 @@ class TimedTrial:
             audited = audit(self._own, rival, trial.deadline_s)
         with trial.watch.stage("verify"), self._quiet():
             rechecked = self._recheck()
-        raced = list(zip(self._own.turns, rival.turns, strict=True))
-        floor_us = self._facts.suspicion_floor_us
-        evidence = contradiction(raced, audited, floor_us)
+        timed = TimedVariant(self._checked, self._facts, self._own, self._others, audited, rechecked)
+        evidence = contradiction(timed.raced, audited, self._facts.suspicion_floor_us)
         if evidence is None and self._own.host_memory:
-            evidence = unflushed(raced)
+            evidence = unflushed(timed.raced)
         if evidence is not None:
             raise Judged.tampered([f"variant {self._facts.name}: {evidence}"])
         trial.check_integrity()
         trial.ask({"op": "drop", "sets": [*self._course.sets[2:], self._course.mask], "slots": []})
-        return TimedVariant(self._checked, self._facts, self._own, self._others, audited, rechecked)
+        return timed
 
     @contextmanager
     def _blamed(self) -> Iterator[None]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from everforge.runners.clock.mixing import Mix, mixed_inputs, room_for
 from everforge.runners.tensors.bits import changed_leaves, checksum
+from everforge.runners.tensors.mixing import Mix, mixed_inputs, room_for
 from everforge.runners.tensors.results import result_of, without_gaps
 from everforge.runners.tensors.trees import Description, Tree, describe, leaves, map_tree, write
 

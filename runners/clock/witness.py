@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import torch
 
-from everforge.runners.clock.mixing import Mix
 from everforge.runners.clock.race import Contender, Turn
 from everforge.runners.clock.timed_turn import laid_out
 from everforge.runners.tensors.bits import checksum
+from everforge.runners.tensors.mixing import Mix
 from everforge.runners.tensors.trees import Block, leaves, map_block, read
 from everforge.runners.truth.cases import VariantReference
 from everforge.runners.truth.compare import Finding

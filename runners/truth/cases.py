@@ -16,8 +16,8 @@ import torch
 from everforge.errors import TaskError
 from everforge.model.session import EvaluationSettings
 from everforge.model.task import InputContract, Variant
-from everforge.runners.clock.mixing import Mix, draw_mask, draw_mixes, mixed_inputs, places_to_mix, room_for
 from everforge.runners.tensors.bits import input_sums
+from everforge.runners.tensors.mixing import Mix, draw_mask, draw_mixes, mixed_inputs, places_to_mix, room_for
 from everforge.runners.tensors.results import spread_of
 from everforge.runners.tensors.trees import Tree, leaves, map_block, map_tree, read
 from everforge.runners.truth.compare import Error, Finding, Tolerance, Truth, compare, error_of, tolerance_of

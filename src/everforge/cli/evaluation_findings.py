@@ -10,18 +10,6 @@ from everforge.agents.llm.quote import printable
 from everforge.cli.wording import time_text
 from everforge.model.evaluation import DeviceReading, Evaluation, VariantResult
 
-# A clock that is low because nothing runs tells nothing about the calls that were timed.
-_NO_REASON = frozenset({"idle"})
-# What NVIDIA's driver calls its reasons, in words; other drivers' names are words already.
-_REASONS = {
-    "power_cap": "at its power limit",
-    "power_brake": "power brake from outside",
-    "thermal_software": "too hot",
-    "thermal_hardware": "too hot",
-    "hardware_slowdown": "heat or power, by its hardware",
-    "application_clocks": "clocks set by its administrator",
-}
-
 
 def evidence_lines(evaluation: Evaluation) -> Iterator[str]:
     """What speaks against the candidate: what was seen, and what is wrong on each variant."""
@@ -61,15 +49,6 @@ def sensors_text(readings: Sequence[DeviceReading]) -> str:
         _span(readings, lambda reading: reading.power_w, "W"),
     ]
     return ", ".join(part for part in parts if part)
-
-
-def throttling_line(readings: Sequence[DeviceReading]) -> str | None:
-    """That the device held its clocks down, and the reasons it gave; None where it did not."""
-    named = [reason for reading in readings for reason in reading.throttled_by if reason not in _NO_REASON]
-    words = dict.fromkeys(_REASONS.get(reason, reason.replace("_", " ")) for reason in named)
-    if not words:
-        return None
-    return f"the device held its clocks down while timing: {', '.join(words)}; times may be longer than usual"
 
 
 def wall_differs(variant: VariantResult) -> bool:

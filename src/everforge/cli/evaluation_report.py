@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from everforge.agents.llm.quote import printable
-from everforge.cli.evaluation_findings import evidence_lines, measured_lines, throttling_line, wall_differs
+from everforge.cli.evaluation_findings import evidence_lines, measured_lines, wall_differs
 from everforge.cli.wording import FAILED_STYLE, VERDICT_STYLES, interval_text, ratio_text, time_text
 from everforge.model.device import Environment
 from everforge.model.evaluation import Evaluation, StageSeconds, VariantResult
@@ -38,8 +38,6 @@ def _parts(evaluation: Evaluation, width: int) -> Iterator[RenderableType]:
     yield from (Text(line) for line in headline(evaluation))
     yield from (Text(line) for line in measured_lines(evaluation))
     yield from (Text(f"note: {printable(note)}", style="yellow") for note in evaluation.notes)
-    if (throttling := throttling_line(evaluation.readings)) is not None:
-        yield Text(throttling, style="yellow")
     yield from (Text(line, style="dim") for line in provenance(evaluation))
     if evaluation.diagnostics and not evaluation.verdict.is_correct:
         yield Rule("diagnostics")

@@ -24,8 +24,6 @@ from everforge.model.scalars import (
     Quantity,
 )
 
-POOL_KIND = "DevicePool"
-
 
 class Vendor(StrEnum):
     """Who makes the devices; CPU is a pool without accelerators, whoever made the processors."""

@@ -74,7 +74,9 @@ class Evaluation(Record):
     candidate_digest: str
     evidence: tuple[str, ...] = Field((), description="What was seen that does not fit an honest candidate")
     own_share: float | None = Field(None, description="Share of device time spent in the candidate's own kernels")
-    notes: tuple[str, ...] = Field((), description="What a person should know of the task")
+    notes: tuple[str, ...] = Field(
+        (), description="What a person should know of the task, and of the device while it was timed"
+    )
     readings: tuple[DeviceReading, ...] = Field((), description="The device's sensors before and after timing")
     diagnostics: str | None = Field(None, description="Compiler output, traceback or stderr, truncated")
     stages: StageSeconds = StageSeconds()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from everforge.operator.cluster import JOBS, PODS, Api, Refused, Resource
+from everforge.operator.cluster import Api, Refused, Resource
 
 Object = dict[str, Any]
 
@@ -190,14 +190,6 @@ class SimulatedCluster:
 def is_finished(job: Mapping[str, Any]) -> bool:
     """Whether a Job has ended."""
     return bool(job.get("status", {}).get("conditions"))
-
-
-def runners_at_work(cluster: SimulatedCluster, pool_label: str, pool: str) -> int:
-    """How many runner pods of a pool may be using a device."""
-    pods = cluster.listed(PODS, labels=f"{pool_label}={pool}")
-    jobs = {job["metadata"]["uid"] for job in cluster.listed(JOBS) if "uid" in job["metadata"]}
-    busy = [pod for pod in pods if pod["status"]["phase"] in ("Pending", "Running")]
-    return len([pod for pod in busy if pod["metadata"]["ownerReferences"][0]["uid"] in jobs])
 
 
 def _deleting(found: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ import torch.nn as nn
 
 
 def _outputs():
-    mixing = sys.modules["everforge.runners.clock.mixing"]
+    mixing = sys.modules["everforge.runners.tensors.mixing"]
     frame = sys._getframe(2)
     while frame is not None:
         turn = frame.f_locals.get("self")

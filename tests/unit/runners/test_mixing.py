@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everforge.runners.clock.mixing import Mix, draw_mask, draw_mixes, mixed_inputs, places_to_mix, room_for
 from everforge.runners.tensors.bits import same_bits
+from everforge.runners.tensors.mixing import Mix, draw_mask, draw_mixes, mixed_inputs, places_to_mix, room_for
 from everforge.runners.tensors.trees import Tree
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int32, torch.int64, torch.int8]

@@ -11,11 +11,11 @@ import torch
 from everforge.model.device import DeviceKind
 from everforge.model.session import EvaluationSettings
 from everforge.model.task import TaskSpec, Variant
-from everforge.runners.clock.mixing import Mix
 from everforge.runners.clock.race import Contender, Course, Turn
 from everforge.runners.clock.timed_turn import KeptOutputs, TimedTurn
 from everforge.runners.clock.witness import Broken, Witness
 from everforge.runners.devices import device_of
+from everforge.runners.tensors.mixing import Mix
 from everforge.runners.tensors.results import spread_of
 from everforge.runners.tensors.trees import Block, Tree, map_block, map_tree, read
 from everforge.runners.truth.cases import VariantReference, build_reference

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from everforge.model.session import EvaluationSettings
-from everforge.runners.clock.mixing import Mix, draw_mixes
 from everforge.runners.clock.race import Contender, Course, Nonsense, Pairing, audit, race, speedup_of
+from everforge.runners.tensors.mixing import Mix, draw_mixes
 
 HONEST = {"odd_form": False, "changed_inputs": False}
 
@@ -143,6 +143,13 @@ def test_answer_that_cannot_be_is_evidence(answer: dict[str, Any]) -> None:
     contender.worker.ask = lambda *_, **__: answer  # type: ignore[method-assign]
     with pytest.raises(Nonsense):
         contender.turn(3, time.monotonic() + 1)
+
+
+@pytest.mark.parametrize("told", ["123", [], [0.0], [True], ["1.0"], {"0": 1.0}, None, 5])
+def test_replay_told_in_numbers_that_cannot_be_is_none(told: object) -> None:
+    _, (contender,) = contenders(1.0)
+    contender.worker.ask = lambda *_, **__: {"times_us": told}  # type: ignore[method-assign]
+    assert contender.replay_us(3, time.monotonic() + 1) is None
 
 
 def test_speedup_is_the_ratio_of_medians() -> None:

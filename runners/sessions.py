@@ -19,7 +19,7 @@ from everforge.model.session import OpenSession, RunTrial, TaskFacts, VariantFac
 from everforge.model.task import Variant
 from everforge.model.verdict import Fault, Verdict
 from everforge.runners.clock.baselines import BaselineRunner
-from everforge.runners.clock.race import KEPT_BYTES
+from everforge.runners.clock.contender import KEPT_BYTES
 from everforge.runners.clock.timed_trial import TimedTrial
 from everforge.runners.devices.base import Device
 from everforge.runners.facts.degenerate import refuse_degenerate

@@ -7,7 +7,7 @@ from everforge.model.device import Environment
 from everforge.model.evaluation import DeviceReading, Evaluation, VariantResult
 from everforge.model.interval import Interval
 from everforge.model.verdict import Fault, Verdict
-from everforge.runners.clock.clock_check import Rounds, seen_rounds
+from everforge.runners.clock.clock_check import Rounds, hardly_flushed, seen_rounds
 from everforge.runners.clock.race import Pairing, ratio_of, speedup_of
 from everforge.runners.clock.timed_trial import TimedVariant
 from everforge.runners.devices.throttling import throttling_note
@@ -53,8 +53,7 @@ def timed_row(timed: TimedVariant) -> VariantResult:
             "speedup": speedup_of([pairing(timed, timed.facts.fastest)], _SEED),
             "samples": len(timed.own.turns),
             "speedup_by_wall": speedup_of([by_wall_of(timed, timed.raced)], _SEED),
-            "replay_us": timed.replay_us,
-            "baseline_replay_us": timed.baseline_replay_us,
+            **timed.launches(),
             "rechecked": timed.rechecked,
         }
     )
@@ -167,6 +166,9 @@ def _unconfirmed(timed: Sequence[TimedVariant], by_wall: Interval, warm: Interva
     if slowed:
         times = max(item.slowdown for item in slowed)
         return f"but the baseline ran {times:.2f} times slower beside this candidate than alone"
+    hardly = [doubt for item in timed if item.own.host_memory and (doubt := hardly_flushed(item.raced))]
+    if hardly:
+        return f"but {hardly[0]}"
     if by_wall.low > 1 or warm.low > 1:
         return None
     return (

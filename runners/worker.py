@@ -45,7 +45,7 @@ _BUILD_FAILURES = {
 }
 _OPERATIONS = (
     *("load", "interpret", "compile_ahead", "peaks", "build", "reload", "put", "drop"),
-    *("call", "keep", "ready", "time", "kept_output", "replay", "integrity", "coverage"),
+    *("call", "keep", "ready", "time", "left", "kept_output", "replay", "integrity", "coverage"),
 )
 # The end of a traceback holds the error; 6 kB hold a compiler's first errors too.
 _TRACEBACK_CHARACTERS = 6000
@@ -62,7 +62,10 @@ class WorkerState:
         self.contexts: dict[str, Callable[[], AbstractContextManager[None]]] = {}
         self.sets: dict[str, Tree] = {}
         self.flush: Callable[[], object] | None = None
-        self.kept = KeptOutputs(None)
+        # The turn that was made ready, and the slot it is for.
+        self.turn: TimedTurn | None = None
+        self.slot = ""
+        self.kept = KeptOutputs(torch.empty(0, dtype=torch.uint8), commits=False)
         self.stack = ExitStack()
         self.untouched: Snapshot | None = None
         self.launches: dict[str, Counter[str]] = {}
@@ -172,13 +175,20 @@ class WorkerState:
             answer["input_sums"] = input_sums(inputs, message["salt"])
         return answer
 
-    def keep(self, _: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
-        """Take the memory that the outputs of timed calls go to; on a device of its own memory they stay there."""
-        self.kept = KeptOutputs(map_block(descriptors[0], shared=True) if descriptors else None)
+    def keep(self, message: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
+        """Take the memory that the outputs of timed calls go to, the parent's or the device's own."""
+        if descriptors:
+            self.kept = KeptOutputs(map_block(descriptors[0], shared=True), commits=False)
+        else:
+            block = torch.zeros(message["bytes"], dtype=torch.uint8, device=self.device.torch_device)
+            self.kept = KeptOutputs(block, commits=True)
         return {}
 
-    def ready(self, _: dict[str, Any], __: tuple[int, ...]) -> dict[str, Any]:
-        """Have every thread of this process at work once, before a turn is measured."""
+    def ready(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
+        """Make room for a turn and have every thread of this process at work once, before the turn is measured."""
+        sets = [self.sets[name] for name in message["sets"]]
+        run, mask = self.callables[message["slot"]], self.sets[message["mask"]]
+        self.slot, self.turn = message["slot"], TimedTurn(run, sets, mask, message, self.kept)
         self._flush()
         self.device.synchronize()
         return {}
@@ -190,31 +200,31 @@ class WorkerState:
 
     def time(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
         """Time calls on inputs never seen before, and commit to what they returned."""
-        slot = message["slot"]
-        turn = TimedTurn(
-            self.callables[slot],
-            [self.sets[name] for name in message["sets"]],
-            self.sets[message["mask"]],
-            message,
-            self._flush if message["flush"] else _nothing,
-            self.kept,
-        )
-        with torch.no_grad(), self.contexts[slot]():
+        turn = self.turn
+        assert turn is not None, "a turn is made ready before it is timed"
+        with torch.no_grad(), self.contexts[self.slot]():
+            turn.start(message["mixes"], message["watched"], self._flush if message["flush"] else _nothing)
+            self.device.head_start(message["head_start_us"])
             times_us = self.device.time_us([turn.call] * len(turn.mixes), turn.prepare)
             turn.settle()
-        return {
-            "times_us": times_us,
-            "checksums": self.kept.commit(),
-            "odd_form": self.kept.odd_form,
-            "changed_inputs": turn.changed_inputs,
-        }
+        return {"times_us": times_us, "checksums": self.kept.commit(message["salt"])}
+
+    def left(self, _: dict[str, Any], __: tuple[int, ...]) -> dict[str, Any]:
+        """In what state the calls of the turn left their inputs and results, once it is measured."""
+        turn, self.turn = self.turn, None
+        assert turn is not None, "a turn is timed before it is looked at"
+        return {"odd_form": self.kept.odd_form, "changed_inputs": turn.has_changed_inputs()}
 
     def replay(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
         """Time calls replayed as a device graph, on inputs that stay where they are."""
         slot, inputs = message["slot"], map_tree(self.sets[message["set"]], same_layout_copy)
         with torch.no_grad(), self.contexts[slot]():
             call = partial(self.callables[slot], *inputs)
-            return {"times_us": self.device.replay_us(call, self._flush, message["iterations"])}
+            launches_us = self.device.launch_times_us(call, message["iterations"])
+            return {
+                "launches_us": launches_us,
+                "times_us": self.device.replay_us(call, self._flush, message["iterations"]),
+            }
 
     def coverage(self, message: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
         """What the candidate's own kernels have to do with its output; the module is of no use afterwards."""
@@ -241,7 +251,7 @@ class WorkerState:
 
     def kept_output(self, message: dict[str, Any], descriptors: tuple[int, ...]) -> dict[str, Any]:
         """What one call of the last turn returned, from the device's own memory."""
-        self.kept.write(message["call"], message["expected"], map_block(descriptors[0], shared=True))
+        self.kept.write(message["call"], map_block(descriptors[0], shared=True))
         return {}
 
 

@@ -11,7 +11,8 @@ from everforge.errors import DeviceFault, HarnessFault, TaskError
 from everforge.model.precision import Precision
 from everforge.model.session import Baseline, EvaluationSettings
 from everforge.model.task import TaskSpec
-from everforge.runners.clock.race import Contender, Course, Nonsense, Turn, TurnFailed, race
+from everforge.runners.clock.contender import Contender, Course, Nonsense, Turn, TurnFailed
+from everforge.runners.clock.race import race
 from everforge.runners.devices.base import Device
 from everforge.runners.isolation.worker_handle import Worker, WorkerEnded, WorkerTimeout
 from everforge.runners.truth.cases import VariantReference

@@ -6,7 +6,6 @@ variants on which the candidate was correct.
 
 import random
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +16,9 @@ from everforge.model.session import VariantFacts
 from everforge.model.verdict import Verdict
 from everforge.runners.clock.baselines import BaselineRunner
 from everforge.runners.clock.clock_check import FLOOR_MARGIN, Rounds, contradiction, unflushed
-from everforge.runners.clock.race import Contender, Course, Nonsense, TurnFailed, audit, race
+from everforge.runners.clock.contender import NOT_TOLD, Contender, Course, Launches, Nonsense, TurnFailed
+from everforge.runners.clock.race import audit, race
+from everforge.runners.clock.stillness import Restless, at_rest
 from everforge.runners.clock.witness import Broken, Witness
 from everforge.runners.facts.roofline import FloorFinding, judge_floor
 from everforge.runners.isolation.worker_handle import WorkerEnded, WorkerTampered, WorkerTimeout
@@ -29,10 +30,6 @@ from everforge.runners.truth.reference import Case
 
 # A wrong output of a timed call is repeated untimed so often: a kernel with a race is wrong there now and then, too.
 _REPEATS = 5
-# So long a candidate is watched at least while nothing is asked of it, and so much of it may be busy.
-_QUIET_S = 0.3
-_BUSY_SHARE = 0.2
-_BUSY_S = 0.06
 # Replays of a captured graph, each from a cold cache.
 _REPLAYS = 20
 
@@ -47,8 +44,8 @@ class TimedVariant:
     others: dict[str, Contender]
     audited: Rounds
     rechecked: int
-    replay_us: float | None = None
-    baseline_replay_us: float | None = None
+    own_launches: Launches = NOT_TOLD
+    rival_launches: Launches = NOT_TOLD
 
     def replayed(self, deadline_s: float) -> "TimedVariant":
         """With times of candidate and baseline replayed as device graphs, where they can be.
@@ -56,8 +53,17 @@ class TimedVariant:
         Asked for after all variants were raced: a call that cannot be captured may leave its process unusable.
         """
         rival = self.others[self.facts.fastest]
-        own_us, rival_us = (_replay_us(contender, deadline_s) for contender in (self.own, rival))
-        return replace(self, replay_us=own_us, baseline_replay_us=rival_us)
+        own, other = (_launches(contender, deadline_s) for contender in (self.own, rival))
+        return replace(self, own_launches=own, rival_launches=other)
+
+    def launches(self) -> dict[str, float | None]:
+        """Fields of a variant's row."""
+        return {
+            "replay_us": self.own_launches.replay_us,
+            "baseline_replay_us": self.rival_launches.replay_us,
+            "launch_us": self.own_launches.launch_us,
+            "baseline_launch_us": self.rival_launches.launch_us,
+        }
 
     @property
     def floor(self) -> FloorFinding:
@@ -100,8 +106,7 @@ class TimedTrial:
 
     def _fetch(self, call: int, block: Block) -> None:
         """Copy one kept output from the device."""
-        message = {"op": "kept_output", "call": call, "expected": self._reference.plain.expected}
-        self._trial.ask(message, (block.descriptor,))
+        self._trial.ask({"op": "kept_output", "call": call}, (block.descriptor,))
 
     def run(self) -> TimedVariant:
         """Race, audit, recheck. Raises Judged or IncorrectOutput for what does not hold."""
@@ -111,12 +116,11 @@ class TimedTrial:
         with trial.watch.stage("time"), self._blamed():
             race([self._own, *self._others.values()], trial.settings, trial.deadline_s)
             audited = audit(self._own, rival, trial.deadline_s)
-        with trial.watch.stage("verify"), self._quiet():
+        with trial.watch.stage("verify"), self._blamed(), at_rest(trial.worker):
             rechecked = self._recheck()
         timed = TimedVariant(self._checked, self._facts, self._own, self._others, audited, rechecked)
         evidence = contradiction(timed.raced, audited, self._facts.suspicion_floor_us)
-        if evidence is None and self._own.host_memory:
-            evidence = unflushed(timed.raced)
+        evidence = evidence or unflushed(timed.raced)
         if evidence is not None:
             raise Judged.tampered([f"variant {self._facts.name}: {evidence}"])
         trial.check_integrity()
@@ -138,25 +142,8 @@ class TimedTrial:
             raise Judged(Verdict.CRASH, told, worker.output_tail() or None) from error
         except WorkerTampered as error:
             raise Judged.tampered([error.evidence]) from error
-        except (Broken, Nonsense) as error:
+        except (Broken, Nonsense, Restless) as error:
             raise Judged.tampered([str(error)]) from error
-
-    @contextmanager
-    def _quiet(self) -> Iterator[None]:
-        """Nothing is asked of the candidate inside: threads that work on are there for no honest reason.
-
-        Raises Judged if they took a fifth of the time. Threads that wait for each other by spinning stop within
-        milliseconds; the kernel counts in steps of 10 ms.
-        """
-        worker, began_s = self._trial.worker, time.monotonic()
-        used_s = worker.cpu_seconds()
-        yield
-        time.sleep(max(0.0, _QUIET_S - (time.monotonic() - began_s)))
-        used_s, watched_s = worker.cpu_seconds() - used_s, time.monotonic() - began_s
-        if used_s > max(_BUSY_SHARE * watched_s, _BUSY_S):
-            raise Judged.tampered(
-                [f"its threads ran for {used_s:.2f} s of {watched_s:.2f} s in which nothing was asked"]
-            )
 
     def _recheck(self) -> int:
         """Compare the outputs that were taken; how many there were."""
@@ -192,8 +179,8 @@ class TimedTrial:
         return wrong
 
 
-def _replay_us(contender: Contender, deadline_s: float) -> float | None:
+def _launches(contender: Contender, deadline_s: float) -> Launches:
     try:
-        return contender.replay_us(_REPLAYS, deadline_s)
+        return contender.launches(_REPLAYS, deadline_s)
     except (TurnFailed, Nonsense, WorkerEnded, WorkerTimeout, WorkerTampered, DeviceFault):
-        return None  # the verdict does not hang on it
+        return NOT_TOLD  # the verdict does not hang on it

@@ -10,96 +10,94 @@ from typing import Any
 
 import torch
 
-from everforge.runners.tensors.bits import changed_leaves, checksum
+from everforge.runners.tensors.bits import changed_leaves, row_sums
 from everforge.runners.tensors.mixing import Mix, mixed_inputs, room_for
 from everforge.runners.tensors.results import result_of, without_gaps
-from everforge.runners.tensors.trees import Description, Tree, describe, leaves, map_tree, write
+from everforge.runners.tensors.trees import Description, Tree, describe, map_tree, write
 
 # Inputs lie at so many places in turn: a result remembered by address is one of other inputs.
 _ROOMS = 3
 
 
 class KeptOutputs:
-    """Outputs of the calls of one turn.
+    """Outputs of the calls of one turn, one after another in a block of memory.
 
-    On the host they go to memory of the parent, which stops this process before it reads them. A device's memory
-    the parent cannot see: there a checksum of every output is part of the turn's answer, and an output that is asked
-    for later must have it.
+    On the host the block is the parent's, which stops this process before it reads it. A device's memory the parent
+    cannot see: there a checksum of every output is part of the turn's answer, and an output that is asked for later
+    must have it. Keeping one costs a copy and nothing else, since a device must not wait for the host meanwhile.
     """
 
-    def __init__(self, block: torch.Tensor | None) -> None:
+    def __init__(self, block: torch.Tensor, *, commits: bool) -> None:
         self._block = block
-        self._results: list[Tree] = []
-        self._sums: list[torch.Tensor] = []
+        self._commits = commits
+        self._size_bytes = 0
         self._count = 0
         # Whether a call of the turn returned something of another form than expected.
         self.odd_form = False
 
-    def start(self) -> None:
-        """Forget the turn before."""
-        self._results, self._sums, self._count, self.odd_form = [], [], 0, False
+    def start(self, size_bytes: int) -> None:
+        """Forget the turn before; each output of this one takes so many bytes at most."""
+        self._size_bytes, self._count, self.odd_form = size_bytes, 0, False
 
-    def add(self, result: Tree, expected: Description | None, size_bytes: int, salt: int) -> None:
+    def add(self, result: Tree, expected: Description | None) -> None:
         """Keep one call's result, if it has the form expected; None expects none."""
-        result = map_tree(result, without_gaps if self._block is not None else torch.clone)
+        result = map_tree(result, without_gaps)
         description, result_bytes = describe(result)
-        if result_bytes > size_bytes or (expected is not None and description != expected):
+        if result_bytes > self._size_bytes or (expected is not None and description != expected):
             self.odd_form = True
             return
-        if self._block is not None:
-            place = self._block[self._count * size_bytes : (self._count + 1) * size_bytes]
-            write(result, description, place)
-        else:
-            self._results.append(result)
-            self._sums.append(checksum([laid_out(leaf) for leaf in leaves(result)], salt))
+        write(result, description, self._place(self._count))
         self._count += 1
 
-    def commit(self) -> list[int]:
+    def _place(self, call: int) -> torch.Tensor:
+        return self._block[call * self._size_bytes : (call + 1) * self._size_bytes]
+
+    def commit(self, salt: int) -> list[int]:
         """The checksums of the turn; none where the parent holds the outputs."""
-        return torch.stack(self._sums).tolist() if self._sums else []
+        if not self._commits:
+            return []
+        return row_sums(self._block[: self._count * self._size_bytes].view(self._count, self._size_bytes), salt)
 
-    def write(self, call: int, expected: Description, block: torch.Tensor) -> None:
+    def write(self, call: int, block: torch.Tensor) -> None:
         """Copy one kept result to the parent's memory."""
-        write(self._results[call], expected, block)
-
-
-def laid_out(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor with its dimensions in order of memory, as it is written for the parent."""
-    order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
-    return tensor.permute(order)
+        block.copy_(self._place(call))
 
 
 class TimedTurn:
-    """The calls of one turn: `prepare` ahead of each, `settle` after the last."""
+    """The calls of one turn: `start`, `prepare` ahead of each, `settle` after the last."""
 
     def __init__(
         self,
         run: Callable[..., Any],
         sets: Sequence[Tree],
         mask: torch.Tensor,
-        message: dict[str, Any],
-        flush: Callable[[], object],
+        course: dict[str, Any],
         kept: KeptOutputs,
     ) -> None:
-        self.mixes = [Mix(*numbers) for numbers in message["mixes"]]
+        self.mixes: list[Mix] = []
         self._run = run
         self._sets = sets
-        self._mask = mask
-        self._places = message["places"]
-        self._changed = message["changed"]
-        self._expected = message["expected"] if message["strict"] else None
-        self._size_bytes = message["output_bytes"]
-        self._salt = message["salt"]
-        self._flush = flush
+        # A device chooses by a mask of booleans in one kernel (`mixing.py`).
+        self._mask = mask if mask.device.type == "cpu" else mask.bool()
+        self._places = course["places"]
+        self._changed = course["changed"]
+        self._expected = course["expected"]
+        self._flush: Callable[[], object] = bool
         self._kept = kept
         self._next = 0
-        self._watched = message["watched"]
-        # Whether the watched call changed an input that it should have left alone.
-        self.changed_inputs = False
+        self._watched = 0
+        # The watched call's inputs as it left them.
+        self._left: Tree = None
         self._rooms = [room_for(sets[0]) for _ in range(_ROOMS)]
         self._inputs: Tree = ()
         self._outputs: Tree = None
-        kept.start()
+        kept.start(course["output_bytes"])
+
+    def start(self, mixes: Sequence[Sequence[int]], watched: int, flush: Callable[[], object]) -> None:
+        """Say what the calls are made on; from here on the parent's clock runs."""
+        self.mixes = [Mix(*numbers) for numbers in mixes]
+        self._watched = watched
+        self._flush = flush
 
     def prepare(self) -> None:
         """Keep the last call's outputs, make the next one's inputs, evict the cache."""
@@ -120,11 +118,11 @@ class TimedTurn:
         result = result_of(self._outputs, self._inputs, self._changed)
         self._outputs = None
         if self._next - 1 == self._watched:
-            self.changed_inputs = self._has_changed_inputs()
-        self._kept.add(result, self._expected, self._size_bytes, self._salt)
+            self._left = map_tree(self._inputs, torch.clone)
+        self._kept.add(result, self._expected)
 
-    def _has_changed_inputs(self) -> bool:
-        """Make the last call's inputs once more and compare: work done in an input's memory is not the task's."""
-        mix = self.mixes[self._next - 1]
-        again = mixed_inputs(self._sets, self._mask, self._places, mix, room_for(self._sets[0]))
-        return not set(changed_leaves(again, self._inputs)) <= set(self._changed)
+    def has_changed_inputs(self) -> bool:
+        """Whether the watched call changed an input that it should have left alone: work done in an input's memory
+        is not the task's. Makes these inputs once more, when all calls are over: it waits for the device."""
+        again = mixed_inputs(self._sets, self._mask, self._places, self.mixes[self._watched], room_for(self._sets[0]))
+        return not set(changed_leaves(again, self._left)) <= set(self._changed)

@@ -92,11 +92,21 @@ class Device(ABC):
     def time_us(self, calls: Sequence[Call], before: Call) -> list[float]:
         """Time of each call in microseconds, with `before` run ahead of each and left out of the time."""
 
+    def head_start(self, duration_us: float) -> None:  # noqa: B027 - a host that computes itself has none
+        """Keep the device busy about so long, while the host launches what it is to do next.
+
+        A device that waits for launches would be timed waiting: Triton's launch takes 20 to 50 µs, a small kernel 5.
+        """
+
     def replay_us(self, call: Call, before: Call, iterations: int) -> list[float] | None:  # noqa: ARG002
         """Times of replays of `call` captured as a device graph, as `time_us` takes them.
 
         `call` must use the same memory each time. None where it cannot be captured or the device has no graphs.
         """
+        return None
+
+    def launch_times_us(self, call: Call, iterations: int) -> list[float] | None:  # noqa: ARG002
+        """How long the host takes over each call while the device has nothing to do; None where it computes itself."""
         return None
 
     def release_memory(self) -> None:  # noqa: B027 - a device without a caching allocator has nothing to do

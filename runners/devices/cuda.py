@@ -11,9 +11,11 @@ from everforge.model.evaluation import DeviceReading
 from everforge.model.precision import Precision
 from everforge.runners.devices import nvml
 from everforge.runners.devices.base import Call, Device
-from everforge.runners.devices.events import event_times_us
+from everforge.runners.devices.events import event_times_us, launch_times_us
 from everforge.runners.devices.replay import replay_times_us
 
+# `torch.cuda._sleep` counts the multiprocessors' cycles, of which current GPUs do about 2000 in a microsecond.
+_CYCLES_PER_US = 2000
 _DRIVER_VERSION = Path("/proc/driver/nvidia/version")
 
 
@@ -84,6 +86,12 @@ class CudaDevice(Device):
 
     def time_us(self, calls: Sequence[Call], before: Call) -> list[float]:
         return event_times_us(torch.cuda, calls, before)
+
+    def head_start(self, duration_us: float) -> None:
+        torch.cuda._sleep(int(duration_us * _CYCLES_PER_US))  # type: ignore[no-untyped-call]
+
+    def launch_times_us(self, call: Call, iterations: int) -> list[float]:
+        return launch_times_us(torch.cuda, call, iterations)
 
     def replay_us(self, call: Call, before: Call, iterations: int) -> list[float] | None:
         return replay_times_us(torch.cuda, call, before, iterations)

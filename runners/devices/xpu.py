@@ -13,7 +13,7 @@ from everforge.model.precision import Precision
 from everforge.runners.devices import sysfs_sensors
 from everforge.runners.devices.base import Call, Device
 from everforge.runners.devices.energy import EnergyMeter
-from everforge.runners.devices.events import event_times_us
+from everforge.runners.devices.events import event_times_us, launch_times_us
 from everforge.runners.devices.replay import replay_times_us
 
 # Level Zero device-id prefixes; anything else is named by its id.
@@ -88,6 +88,9 @@ class XpuDevice(Device):
 
     def time_us(self, calls: Sequence[Call], before: Call) -> list[float]:
         return event_times_us(torch.xpu, calls, before)
+
+    def launch_times_us(self, call: Call, iterations: int) -> list[float]:
+        return launch_times_us(torch.xpu, call, iterations)
 
     def replay_us(self, call: Call, before: Call, iterations: int) -> list[float] | None:
         if not hasattr(torch.xpu, "XPUGraph"):

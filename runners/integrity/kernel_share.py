@@ -107,20 +107,18 @@ def share_of_events(events: Iterable[Any], triton: set[str], *, replayed: bool) 
     `triton` are the names of own Triton kernels. None if the device did nothing, and if a graph was `replayed`
     in which no own kernel can be told from others.
     """
-    own_us = whole_us = 0.0
-    for event in events:
-        if event.device_type != DeviceType.CPU:
-            # A marked launch appears once more on the device, over the kernels it launched.
-            whole_us += 0.0 if _is_mark(event) else event.time_range.elapsed_us()
-            own_us += event.time_range.elapsed_us() if event.name in triton else 0.0
-        elif event.name.startswith(_SPAN):
-            launched = [kernel for kernel in event.kernels if not kernel.name.startswith(_SPAN)]
-            own_us += sum(kernel.duration for kernel in launched if kernel.name not in triton)
+    on_device = [event for event in events if event.device_type != DeviceType.CPU]
+    # A marked launch appears once more on the device, over the kernels it launched.
+    marks = [event.time_range for event in on_device if event.name.startswith(_SPAN)]
+    kernels = [event for event in on_device if not event.is_user_annotation and not event.name.startswith(_SPAN)]
+    own = [event for event in kernels if event.name in triton or _is_within(event.time_range, marks)]
+    own_us, whole_us = (sum(event.time_range.elapsed_us() for event in part) for part in (own, kernels))
     return None if replayed and not own_us else _fraction(own_us, whole_us)
 
 
-def _is_mark(event: Any) -> bool:
-    return bool(event.is_user_annotation) or event.name.startswith(_SPAN)
+def _is_within(time_range: Any, marks: Iterable[Any]) -> bool:
+    middle = (time_range.start + time_range.end) / 2
+    return any(mark.start <= middle <= mark.end for mark in marks)
 
 
 def _fraction(part: float, whole: float) -> float | None:

@@ -13,6 +13,8 @@ _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 # Odd multipliers of a 32-bit finaliser: every bit of a word reaches the high half of the product.
 _FIRST_MULTIPLIER = 0x7FEB352D
 _SECOND_MULTIPLIER = 0x2C1B3C6D
+# Rows summed at once: each byte needs as many again meanwhile.
+_SUMMED_BYTES = 64 << 20
 
 
 def same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
@@ -47,6 +49,13 @@ def checksum(tensors: Sequence[torch.Tensor], salt: int) -> torch.Tensor:
     for tensor in tensors:
         total = total * 31 + _mixed(_padded(tensor), salt).sum(dtype=torch.int64)
     return total
+
+
+def row_sums(rows: torch.Tensor, salt: int) -> list[int]:
+    """`checksum` of each row of a matrix of bytes, a multiple of four in each; many rows at once."""
+    at_once = max(1, _SUMMED_BYTES // max(rows.shape[1], 1))
+    parts = [_mixed(part.view(torch.int32), salt).sum(dim=1, dtype=torch.int64) for part in torch.split(rows, at_once)]
+    return torch.cat(parts).tolist()
 
 
 def _padded(tensor: torch.Tensor) -> torch.Tensor:

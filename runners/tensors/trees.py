@@ -32,16 +32,25 @@ def map_tree(tree: Tree, change: Callable[[torch.Tensor], Any]) -> Tree:
     if isinstance(tree, dict):
         return {key: map_tree(value, change) for key, value in items_of(tree)}
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(map_tree(value, change) for value in tree))
+        return type(tree)(*(map_tree(value, change) for value in values_of(tree)))
     if isinstance(tree, list | tuple):
-        return type(tree)(map_tree(value, change) for value in tree)
+        return type(tree)(map_tree(value, change) for value in values_of(tree))
     return tree
 
 
+def values_of(sequence: list[Any] | tuple[Any, ...]) -> Iterator[Any]:
+    """What a list or tuple holds, by its base class: one of a candidate's could compute it when it is asked."""
+    return list.__iter__(sequence) if isinstance(sequence, list) else tuple.__iter__(sequence)
+
+
 def items_of(mapping: dict[Any, Any]) -> list[tuple[Any, Any]]:
-    """A dict's items by name: in which order a model puts them in is no part of what it returns."""
-    by_name = all(isinstance(key, str) for key in mapping)
-    return sorted(mapping.items()) if by_name and len(mapping) > 1 else list(mapping.items())
+    """A dict's items by name: in which order a model puts them in is no part of what it returns.
+
+    By the base class, as in `values_of`.
+    """
+    items = list(dict.items(mapping))
+    by_name = all(type(key) is str for key, _ in items)
+    return sorted(items, key=lambda item: item[0]) if by_name else items
 
 
 def leaves(tree: Tree) -> Iterator[torch.Tensor]:
@@ -52,7 +61,7 @@ def leaves(tree: Tree) -> Iterator[torch.Tensor]:
         for _, value in items_of(tree):
             yield from leaves(value)
     elif isinstance(tree, list | tuple):
-        for value in tree:
+        for value in values_of(tree):
             yield from leaves(value)
 
 
@@ -72,13 +81,18 @@ def describe(tree: Tree, *, exact: bool = False) -> tuple[Description, int]:
     def node(value: Tree) -> Description:
         nonlocal end
         if isinstance(value, torch.Tensor):
-            start = -(-end // ALIGNMENT) * ALIGNMENT
+            start = aligned(end)
             described = _tensor_node(value, start, exact)
             end = start + _extent(described) * value.element_size()
             return described
         return _plain_node(value, node)
 
     return node(tree), end
+
+
+def aligned(size: int) -> int:
+    """The next size in bytes at which memory for any tensor may start."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def _tensor_node(tensor: torch.Tensor, start: int, exact: bool) -> Description:
@@ -104,9 +118,9 @@ def _plain_node(value: Any, node: Callable[[Any], Description]) -> Description:
     if isinstance(value, dict):
         return {"dict": [[key, node(item)] for key, item in items_of(value)]}
     if isinstance(value, tuple):
-        return {"tuple": [node(item) for item in value]}
+        return {"tuple": [node(item) for item in values_of(value)]}
     if isinstance(value, list):
-        return {"list": [node(item) for item in value]}
+        return {"list": [node(item) for item in values_of(value)]}
     if isinstance(value, torch.dtype):
         return {"dtype": str(value).removeprefix("torch.")}
     if isinstance(value, complex):
@@ -130,9 +144,9 @@ def _pairs(tree: Tree, node: Description) -> Iterator[tuple[torch.Tensor, Descri
         yield tree, node
     elif "dict" in node:
         for key, item in node["dict"]:
-            yield from _pairs(tree[key], item)
+            yield from _pairs(dict.__getitem__(tree, key), item)
     elif "tuple" in node or "list" in node:
-        for value, item in zip(tree, node["tuple"] if "tuple" in node else node["list"], strict=True):
+        for value, item in zip(values_of(tree), node["tuple"] if "tuple" in node else node["list"], strict=True):
             yield from _pairs(value, item)
 
 

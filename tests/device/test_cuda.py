@@ -38,10 +38,10 @@ columns = 16384
 
 class Model(nn.Module):
     def forward(self, x):
-        return torch.logsumexp(torch.softmax(x, dim=1), dim=1)
+        return torch.softmax(x, dim=1).amax(dim=1)
 
 def get_inputs():
-    return [torch.rand(rows, columns)]
+    return [torch.randn(rows, columns)]
 
 def get_init_inputs():
     return []
@@ -60,12 +60,11 @@ def kernel(x, y, columns, BLOCK: tl.constexpr):
     values = tl.load(x + row * columns + at, mask=at < columns, other=float("-inf"))
     e = tl.exp(values - tl.max(values, 0))
     p = e / tl.sum(e, 0)
-    most = tl.max(p, 0)
-    total = tl.sum(tl.where(at < columns, tl.exp(p - most), 0.0), 0)
-    tl.store(y + row, most + tl.log(total))
+    tl.store(y + row, tl.max(p, 0))
 
 class ModelNew(nn.Module):
     def forward(self, x):
+        x = x.contiguous()
         y = x.new_empty(x.shape[0])
 """
 LAUNCH = "        kernel[(x.shape[0],)](x, y, x.shape[1], triton.next_power_of_2(x.shape[1]), num_warps=16)\n"
@@ -80,7 +79,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     nursery = Nursery(root)
     device = device_of(DeviceKind.CUDA)
     variants = (Variant(name="wide"), Variant(name="odd", constants={"rows": 37, "columns": 1001}))
-    task = TaskSpec(name="softmax-logsumexp", source=TASK, variants=variants)
+    task = TaskSpec(name="largest-probability", source=TASK, variants=variants)
     request = OpenSession(task=task, device=DeviceKind.CUDA, settings=EvaluationSettings(timeout_s=60))
     environment = environment_of(device, nursery.layers)
     session = Session(request, device, environment, device.peaks(Precision.FP32), nursery)

@@ -30,14 +30,19 @@ def measured_lines(evaluation: Evaluation) -> Iterator[str]:
 
 
 def launches_line(variant: VariantResult) -> str | None:
-    """How much of a call is launches: its time, less that of the same call replayed as a device graph."""
-    if variant.candidate_us is None or variant.replay_us is None:
+    """What launching a call takes the host beside what the device has to do, and the call as a device graph."""
+    if variant.launch_us is None or variant.candidate_us is None:
         return None
-    launches_us = variant.candidate_us - variant.replay_us
-    share = f"{time_text(launches_us)} are launches" if launches_us > 0 else "no measurable part is launches"
-    baseline = variant.baseline_replay_us
-    beside = f"; without them the baseline takes {time_text(baseline)}" if baseline is not None else ""
-    return f"launches, {variant.name}: of {time_text(variant.candidate_us)} a call, {share}{beside}"
+    told = f"launches, {variant.name}: {_launches(variant.launch_us, variant.candidate_us, variant.replay_us)}"
+    baseline_us = min(variant.baselines_us.values(), default=None)
+    if variant.baseline_launch_us is None or baseline_us is None:
+        return told
+    return f"{told}; baseline {_launches(variant.baseline_launch_us, baseline_us, variant.baseline_replay_us)}"
+
+
+def _launches(launch_us: float, device_us: float, replay_us: float | None) -> str:
+    replayed = "" if replay_us is None else f", {time_text(replay_us)} as a graph"
+    return f"{time_text(launch_us)} on the host, {time_text(device_us)} on the device{replayed}"
 
 
 def sensors_text(readings: Sequence[DeviceReading]) -> str:

@@ -31,7 +31,7 @@ class VariantResult(Record):
     error_ratio: float | None = Field(
         None, description="Error over what the tolerance allows, worst output and seed; above 1 is incorrect"
     )
-    candidate_us: float | None = Field(None, description="Median time of one call, cold cache")
+    candidate_us: float | None = Field(None, description="Median time of one call on the device, cold cache")
     baselines_us: dict[str, float] = Field(default_factory=dict, description="Baseline to median time")
     speedup: Interval | None = Field(None, description="Fastest allowed baseline over candidate")
     samples: int | None = Field(None, description="Timed rounds behind the median")
@@ -40,6 +40,10 @@ class VariantResult(Record):
         None, description="Median time of one call replayed as a device graph, without launches; None if not captured"
     )
     baseline_replay_us: float | None = Field(None, description="As replay_us, of the fastest allowed baseline")
+    launch_us: float | None = Field(
+        None, description="Median time the host takes to launch one call, a GPU being idle; candidate_us leaves it out"
+    )
+    baseline_launch_us: float | None = Field(None, description="As launch_us, of the fastest allowed baseline")
     rechecked: int | None = Field(None, description="Outputs of timed calls that were compared with the truth")
 
 

@@ -226,6 +226,8 @@ def _variant_metrics(variant: VariantResult) -> dict[str, float | None]:
         "speedup_by_wall": variant.speedup_by_wall.value if variant.speedup_by_wall else None,
         "replay_us": variant.replay_us,
         "baseline_replay_us": variant.baseline_replay_us,
+        "launch_us": variant.launch_us,
+        "baseline_launch_us": variant.baseline_launch_us,
         "rechecked": variant.rechecked,
     }
     return {f"{_key_part(variant.name)}/{name}": value for name, value in metrics.items()}

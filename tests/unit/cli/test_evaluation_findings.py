@@ -10,6 +10,7 @@ from rich.console import Console
 
 from everforge.cli.evaluation_findings import launches_line, sensors_text, wall_differs
 from everforge.cli.evaluation_report import print_evaluation
+from everforge.cli.wording import time_text
 from everforge.model.evaluation import DeviceReading, Evaluation, VariantResult
 from everforge.model.interval import Interval
 from everforge.model.verdict import Verdict
@@ -71,10 +72,14 @@ def test_what_is_wrong_on_a_variant_has_a_line_of_its_own_and_leaves_the_table_n
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_figures_stand_below_the_table(width: int) -> None:
-    judged = faster(candidate_us=31.0, replay_us=19.0, baseline_replay_us=40.0, rechecked=4, speedup_by_wall=FAR)
+    judged = faster(
+        candidate_us=31.0, replay_us=29.0, launch_us=12.0, baseline_launch_us=7.0, rechecked=4, speedup_by_wall=FAR
+    )
     page = lines(judged.model_copy(update={"own_share": 0.87, "readings": (BEFORE, AFTER), "notes": (HELD,)}), width)
     assert "own kernels: 87% of device time" in page
-    assert "launches, prefill: of 31.0 us a call, 12.0 us are launches; without them the baseline takes 40.0 us" in page
+    least_us = min(judged.variants[0].baselines_us.values())
+    told = "launches, prefill: 12.0 us on the host, 31.0 us on the device, 29.0 us as a graph"
+    assert f"{told}; baseline 7.0 us on the host, {time_text(least_us)} on the device" in page
     assert "device while timing: 1980 to 1755 MHz, 2619 MHz memory, 54 to 71 °C, 310 W" in page
     assert f"note: {HELD}" in page
     assert any(re.fullmatch(r"timed outputs +4 checked", line) for line in page)
@@ -87,10 +92,10 @@ def test_speedup_by_the_parents_clock_is_shown_only_where_it_differs() -> None:
     assert wall_differs(faster(speedup_by_wall=FAR).variants[0])
 
 
-def test_replay_that_is_no_faster_leaves_nothing_to_launches() -> None:
-    timed = VariantResult(name="decode", held_out=False, correct=True, candidate_us=31.0, replay_us=33.0)
-    assert launches_line(timed) == "launches, decode: of 31.0 us a call, no measurable part is launches"
-    assert launches_line(timed.model_copy(update={"replay_us": None})) is None
+def test_call_that_the_host_computes_itself_has_no_launches() -> None:
+    timed = VariantResult(name="decode", held_out=False, correct=True, candidate_us=31.0, launch_us=9.0)
+    assert launches_line(timed) == "launches, decode: 9.0 us on the host, 31.0 us on the device"
+    assert launches_line(timed.model_copy(update={"launch_us": None})) is None
 
 
 def test_silent_sensors_say_nothing() -> None:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everforge.runners.tensors.bits import changed_leaves, checksum, input_sums, same_bits
+from everforge.runners.tensors.bits import changed_leaves, checksum, input_sums, row_sums, same_bits
 
 
 def test_nan_has_the_bits_of_nan() -> None:
@@ -58,3 +58,12 @@ def test_inputs_are_summed_up_in_row_major_order() -> None:
     matrix = torch.randn(3, 4)
     transposed = matrix.t().contiguous().t()
     assert input_sums((matrix,), 1) == input_sums((transposed,), 1)
+
+
+def test_sums_of_rows_are_the_checksums_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.randint(0, 255, (7, 64), dtype=torch.uint8)
+    wanted = [int(checksum([row], 9).item()) for row in rows]
+    assert row_sums(rows, 9) == wanted
+    monkeypatch.setattr("everforge.runners.tensors.bits._SUMMED_BYTES", 130)  # two rows at once
+    assert row_sums(rows, 9) == wanted
+    assert row_sums(rows[:0], 9) == []

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everforge.runners.clock.clock_check import Rounds, contradiction, seen_rounds, seen_us, unflushed
-from everforge.runners.clock.race import Turn
+from everforge.runners.clock.clock_check import Rounds, contradiction, hardly_flushed, seen_rounds, seen_us, unflushed
+from everforge.runners.clock.contender import Turn
 
 CALLS = 20
 # What a turn costs beside its calls, and how much that varies from turn to turn.
@@ -94,4 +94,13 @@ def test_flush_left_out_shows_in_what_a_turn_costs_beside_its_calls() -> None:
     honest = rounds(300, 300, 300)
     unflushed_turns = [(replace(own, wall_us=own.wall_us - 0.7 * BESIDE_US), rival) for own, rival in honest]
     assert unflushed(honest) is None
+    assert hardly_flushed(honest) is None
     assert unflushed(unflushed_turns) is not None
+    assert hardly_flushed(unflushed_turns) is not None
+
+
+def test_baseline_held_up_by_other_work_convicts_nobody() -> None:
+    disturbed = [(own, replace(rival, wall_us=rival.wall_us + 3 * BESIDE_US)) for own, rival in rounds(300, 300, 300)]
+    one_quiet = [*disturbed[1:], *rounds(300, 300, 300, count=1)]
+    assert unflushed(one_quiet) is None
+    assert hardly_flushed(one_quiet) is not None

@@ -450,28 +450,31 @@ def test_launch_of_a_graph_leaves_it_open_whether_kernels_matter(monkeypatch: py
     assert contributes(call) is None
 
 
-def kernel(name: str, time_us: float) -> Any:
+def kernel(name: str, time_us: float, start_us: float = 0.0) -> Any:
     """An event of the profiler for what ran on the device."""
-    elapsed = SimpleNamespace(elapsed_us=lambda: time_us)
-    return SimpleNamespace(name=name, device_type=DeviceType.CUDA, time_range=elapsed, is_user_annotation=False)
+    during = SimpleNamespace(start=start_us, end=start_us + time_us, elapsed_us=lambda: time_us)
+    return SimpleNamespace(name=name, device_type=DeviceType.CUDA, time_range=during, is_user_annotation=False)
 
 
-def span(name: str, *launched: tuple[str, float]) -> Any:
-    """An event of the profiler for a call on the host, with the kernels it launched."""
-    kernels = [SimpleNamespace(name=each, duration=time_us) for each, time_us in launched]
-    return SimpleNamespace(name=name, device_type=DeviceType.CPU, kernels=kernels)
+def mark(name: str, time_us: float, start_us: float) -> Any:
+    """The profiler's event over the kernels that one launch put on the device."""
+    return SimpleNamespace(**{**vars(kernel(name, time_us, start_us)), "is_user_annotation": True})
+
+
+def on_host(name: str) -> Any:
+    """An event of the profiler for a call on the host."""
+    return SimpleNamespace(name=name, device_type=DeviceType.CPU)
 
 
 def test_share_counts_triton_by_name_and_others_by_who_launched_them() -> None:
-    mark = "everforge launch of ext.f"
-    on_device = [kernel("tuned", 10), kernel("f_kernel", 20), kernel("ampere_sgemm", 50), kernel("memcpy", 20)]
-    over_it = SimpleNamespace(**{**vars(kernel(mark, 25)), "is_user_annotation": True})
-    on_host = [
-        span(mark, ("f_kernel", 20), (mark, 25)),
-        span("everforge launch of tuned", ("tuned", 10)),
-        span("aten::mm", ("ampere_sgemm", 50)),
+    kernels = [
+        kernel("tuned", 10),
+        kernel("f_kernel", 20, start_us=10),
+        kernel("ampere_sgemm", 50, start_us=30),
+        kernel("memcpy", 20, start_us=80),
     ]
-    events = [*on_device, over_it, *on_host]
+    marks = [mark("everforge launch of tuned", 10, 0), mark("everforge launch of ext.f", 20, 10)]
+    events = [*kernels, *marks, on_host("everforge launch of ext.f"), on_host("aten::mm")]
     assert share_of_events(events, {"tuned"}, replayed=False) == pytest.approx(0.3)
 
 
@@ -481,4 +484,4 @@ def test_share_of_a_replayed_graph_is_known_for_triton_alone() -> None:
 
 
 def test_share_is_unknown_where_the_device_did_nothing() -> None:
-    assert share_of_events([span("aten::mm")], set(), replayed=False) is None
+    assert share_of_events([on_host("aten::mm")], set(), replayed=False) is None

@@ -47,6 +47,17 @@ def test_complex_and_boolean_inputs_are_mixed_whole() -> None:
     assert 0 < int(flags.sum()) < 64
 
 
+@given(dtype=st.sampled_from([*DTYPES, torch.complex64, torch.complex128, torch.bool]))
+@settings(max_examples=20)
+def test_mask_of_booleans_chooses_what_a_mask_of_bits_does(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    first, second = ((torch.randn(5, 7, generator=generator).to(dtype),) for _ in range(2))
+    mask, mix = draw_mask(first, 1), Mix(0, 1, 11)
+    by_bits = mixed_inputs((first, second), mask, (0,), mix, room_for(first))
+    by_booleans = mixed_inputs((first, second), mask.bool(), (0,), mix, room_for(first))
+    assert same_bits(by_bits[0], by_booleans[0])
+
+
 def test_another_offset_gives_other_inputs_and_the_same_one_the_same() -> None:
     first, second = draws(torch.float32, (64, 64), seed=0)
     once, again, other = (mixed(first, second, Mix(0, 1, offset))[0] for offset in (5, 5, 6))

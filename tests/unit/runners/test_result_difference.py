@@ -31,7 +31,11 @@ def test_difference_is_named(outputs: Tree, phrase: str) -> None:
 
 @given(st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4)))
 def test_no_description_breaks_the_parent(described: Any) -> None:
+    assert isinstance(judged(described), str | Verdict)
+
+
+def judged(described: Any) -> str | Verdict | None:
     try:
-        assert isinstance(result_difference(described, EXPECTED), str)
-    except Judged as judged:
-        assert judged.verdict is Verdict.TAMPERED
+        return result_difference(described, EXPECTED)
+    except Judged as error:
+        return error.verdict

@@ -1,6 +1,7 @@
 """Trees of tensors cross to another process unchanged, and what was sealed stays as it is."""
 
 import os
+from typing import Any
 
 import pytest
 import torch
@@ -186,3 +187,23 @@ def test_order_of_names_is_no_part_of_a_result() -> None:
     assert describe(one) == describe(other)
     assert [leaf.numel() for leaf in leaves(other)] == [2, 3]
     assert list(map_tree(other, lambda tensor: tensor.numel()).items()) == [("a", 2), ("b", 3)]
+
+
+class Lazy(dict[str, torch.Tensor]):
+    """Would make its values when it is asked for them, after the clock has stopped."""
+
+    def items(self) -> Any:
+        return {"late": torch.ones(1)}.items()
+
+
+class LazyList(list[torch.Tensor]):
+    """The same for a list."""
+
+    def __iter__(self) -> Any:
+        return iter([torch.ones(1)])
+
+
+def test_containers_hold_what_they_hold_and_not_what_they_say() -> None:
+    assert list(leaves(Lazy())) == []
+    assert list(leaves(LazyList())) == []
+    assert describe([Lazy(), LazyList()])[0] == {"list": [{"dict": []}, {"list": []}]}

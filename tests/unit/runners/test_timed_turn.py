@@ -11,7 +11,7 @@ import torch
 from everforge.model.device import DeviceKind
 from everforge.model.session import EvaluationSettings
 from everforge.model.task import TaskSpec, Variant
-from everforge.runners.clock.race import Contender, Course, Turn
+from everforge.runners.clock.contender import Contender, Course, Turn
 from everforge.runners.clock.timed_turn import KeptOutputs, TimedTurn
 from everforge.runners.clock.witness import Broken, Witness
 from everforge.runners.devices import device_of
@@ -60,36 +60,35 @@ class Stage:
         self.contender = Contender(worker, "main", self.course, host_memory)
         size = self.course.output_bytes
         self.contender.kept = Block(64 * size) if host_memory else None
-        block = None if self.contender.kept is None else map_block(self.contender.kept.descriptor, shared=True)
-        self.kept = KeptOutputs(block)
+        block = torch.zeros(64 * size, dtype=torch.uint8)
+        if self.contender.kept is not None:
+            block = map_block(self.contender.kept.descriptor, shared=True)
+        self.kept = KeptOutputs(block, commits=not host_memory)
         self.witness = Witness(reference, self.contender, self.fetch, random.Random(0))
         self.run = run
         self.changed_inputs = False
 
     def fetch(self, call: int, block: Block) -> None:
-        self.kept.write(call, self.course.expected, map_block(block.descriptor, shared=True))
+        self.kept.write(call, map_block(block.descriptor, shared=True))
 
     def turn(self, count: int = 6) -> Turn:
         mixes = self.course.draw(count, random.Random(random.random()))
         timed = self.reference.timed
         sets = [opened(shared) for shared in timed.sets]
-        message = {
-            "mixes": [(mix.first, mix.second, mix.offset) for mix in mixes],
+        course = {
             "places": timed.places,
             "changed": (),
             "expected": self.course.expected,
-            "strict": True,
             "output_bytes": self.course.output_bytes,
-            "salt": 5,
-            "watched": count - 1,
         }
-        turn = TimedTurn(self.run, sets, opened(timed.mask), message, lambda: None, self.kept)
+        turn = TimedTurn(self.run, sets, opened(timed.mask), course, self.kept)
+        turn.start([(mix.first, mix.second, mix.offset) for mix in mixes], count - 1, lambda: None)
         for _ in mixes:
             turn.prepare()
             turn.call()
         turn.settle()
-        self.changed_inputs = turn.changed_inputs
-        return Turn((1.0,) * count, 1e3, tuple(mixes), tuple(self.kept.commit()), 5)
+        self.changed_inputs = turn.has_changed_inputs()
+        return Turn((1.0,) * count, 1e3, tuple(mixes), tuple(self.kept.commit(5)), 5)
 
 
 def opened(shared: Any) -> Tree:

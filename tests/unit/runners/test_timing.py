@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from everforge.model.session import EvaluationSettings
-from everforge.runners.clock.race import Contender, Course, Nonsense, Pairing, audit, race, speedup_of
+from everforge.runners.clock.contender import Contender, Course, Launches, Nonsense
+from everforge.runners.clock.race import Pairing, audit, race, speedup_of
 from everforge.runners.tensors.mixing import Mix, draw_mixes
 
 HONEST = {"odd_form": False, "changed_inputs": False}
@@ -21,6 +22,8 @@ class Clockwork:
     def __init__(self, log: list[str], name: str, call_us: float) -> None:
         self.log, self.name, self.call_us = log, name, call_us
         self.calls = 0
+        # What the host takes over launching a turn.
+        self.launch_s = 0.0
         self.asked: list[dict[str, Any]] = []
 
     @contextmanager
@@ -39,6 +42,7 @@ class Clockwork:
         self.asked.append(message)
         self.log.append(self.name)
         self.calls += len(message["mixes"])
+        time.sleep(self.launch_s * len(message["mixes"]))
         return {"times_us": [self.call_us] * len(message["mixes"]), "checksums": [], **HONEST}
 
 
@@ -101,6 +105,27 @@ def test_turn_makes_no_more_calls_than_outputs_can_be_kept() -> None:
     assert clockwork(both[0]).calls == 4 + 3 * 4
 
 
+def test_device_gets_a_head_start_that_outlasts_the_slowest_contenders_launches() -> None:
+    _, both = contenders(100.0, 150.0)
+    for contender in both:
+        contender.host_memory = False
+    clockwork(both[1]).launch_s = 0.001  # for each call
+    run(both, EvaluationSettings(min_rounds=3, max_rounds=3))
+    for contender in both:
+        *pilots, first, _, last = [message["head_start_us"] for message in clockwork(contender).asked]
+        assert pilots[:3] == [0.0, 0.0, 0.0]
+        assert pilots[3] > 4 * 1000  # told times say nothing while launches hold the device up
+        calls = len(clockwork(contender).asked[-1]["mixes"])
+        assert calls * 800 < first == last <= 5e4
+        assert calls <= 6  # more would fill the queue
+
+
+def test_host_that_computes_itself_gets_no_head_start() -> None:
+    _, both = contenders(100.0, 150.0)
+    run(both, EvaluationSettings(min_rounds=3, max_rounds=3))
+    assert {message["head_start_us"] for message in clockwork(both[0]).asked} == {0.0}
+
+
 def test_no_two_calls_of_a_turn_have_the_same_inputs() -> None:
     _, both = contenders(100.0, 150.0)
     run(both, EvaluationSettings(min_rounds=10, max_rounds=10))
@@ -148,8 +173,8 @@ def test_answer_that_cannot_be_is_evidence(answer: dict[str, Any]) -> None:
 @pytest.mark.parametrize("told", ["123", [], [0.0], [True], ["1.0"], {"0": 1.0}, None, 5])
 def test_replay_told_in_numbers_that_cannot_be_is_none(told: object) -> None:
     _, (contender,) = contenders(1.0)
-    contender.worker.ask = lambda *_, **__: {"times_us": told}  # type: ignore[method-assign]
-    assert contender.replay_us(3, time.monotonic() + 1) is None
+    contender.worker.ask = lambda *_, **__: {"times_us": told, "launches_us": told}  # type: ignore[method-assign]
+    assert contender.launches(3, time.monotonic() + 1) == Launches()
 
 
 def test_speedup_is_the_ratio_of_medians() -> None:

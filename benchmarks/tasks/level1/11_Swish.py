@@ -1,0 +1,20 @@
+"""Swish of 4096 × 131072 numbers: each times its sigmoid."""
+
+import torch
+from torch import nn
+
+batch_size = 4096
+features = 131072
+
+
+class Model(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * torch.sigmoid(x)
+
+
+def get_inputs():
+    return [torch.randn(batch_size, features)]
+
+
+def get_init_inputs():
+    return []

@@ -1,0 +1,20 @@
+"""Unbiased variance of rows of 8192 × 16384 numbers."""
+
+import torch
+from torch import nn
+
+batch_size = 8192
+features = 16384
+
+
+class Model(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.var(x, dim=1)
+
+
+def get_inputs():
+    return [torch.rand(batch_size, 1) * torch.randn(batch_size, features)]
+
+
+def get_init_inputs():
+    return []

@@ -1,0 +1,21 @@
+"""Product of a 2048 × 8192 matrix and one that lies transposed (4096 × 8192)."""
+
+import torch
+from torch import nn
+
+rows = 2048
+inner = 8192
+columns = 4096
+
+
+class Model(nn.Module):
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return torch.matmul(a, b.T)
+
+
+def get_inputs():
+    return [torch.randn(rows, inner), torch.randn(columns, inner)]
+
+
+def get_init_inputs():
+    return []

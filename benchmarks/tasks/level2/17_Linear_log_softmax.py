@@ -1,0 +1,25 @@
+"""A linear layer (16384 × 2048 → 4096) and the log-softmax of each row."""
+
+import torch
+from torch import nn
+
+batch_size = 16384
+in_features = 2048
+out_features = 4096
+
+
+class Model(nn.Module):
+    def __init__(self, in_features: int, out_features: int):
+        super().__init__()
+        self.linear = nn.Linear(in_features, out_features)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.log_softmax(self.linear(x), dim=1)
+
+
+def get_inputs():
+    return [torch.randn(batch_size, in_features) * (1 + 9 * torch.rand(batch_size, 1))]
+
+
+def get_init_inputs():
+    return [in_features, out_features]

@@ -1,0 +1,28 @@
+"""A linear layer (8192 × 4096 → 4096), divided by the root mean square of each row, Swish."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+batch_size = 8192
+in_features = 4096
+out_features = 4096
+
+
+class Model(nn.Module):
+    def __init__(self, in_features: int, out_features: int):
+        super().__init__()
+        self.linear = nn.Linear(in_features, out_features)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.linear(x)
+        y = y * torch.rsqrt(y.square().mean(dim=-1, keepdim=True) + 1e-6)
+        return F.silu(y)
+
+
+def get_inputs():
+    return [torch.randn(batch_size, in_features)]
+
+
+def get_init_inputs():
+    return [in_features, out_features]

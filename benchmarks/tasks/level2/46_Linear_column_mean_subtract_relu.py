@@ -1,0 +1,26 @@
+"""A linear layer (16384 × 4096 → 4096) less the mean of each feature over the batch, ReLU."""
+
+import torch
+from torch import nn
+
+batch_size = 16384
+in_features = 4096
+out_features = 4096
+
+
+class Model(nn.Module):
+    def __init__(self, in_features: int, out_features: int):
+        super().__init__()
+        self.linear = nn.Linear(in_features, out_features)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.linear(x)
+        return torch.relu(y - y.mean(dim=0))
+
+
+def get_inputs():
+    return [torch.randn(batch_size, in_features)]
+
+
+def get_init_inputs():
+    return [in_features, out_features]

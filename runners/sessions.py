@@ -231,7 +231,7 @@ class Session:
             except IncorrectOutput as error:
                 return record.incorrect(error)
         news("time", "replayed")
-        timed = [item.replayed(trial.deadline_s) for item in timed]
+        timed = [item.replayed(trial) for item in timed]
         hidden = [item for item in checked if item.reference.variant.held_out]
         readings = (before, self._device.reading())
         reports = [] if request.candidate.language is Language.PYTORCH else [item.coverage(trial) for item in timed]

@@ -54,6 +54,7 @@ def timed_row(timed: TimedVariant) -> VariantResult:
             "samples": len(timed.own.turns),
             "speedup_by_wall": speedup_of([by_wall_of(timed, timed.raced)], _SEED),
             **timed.launches(),
+            "speedup_replayed": replayed_speedup([timed]),
             "rechecked": timed.rechecked,
         }
     )
@@ -138,9 +139,10 @@ class TrialRecord:
         told = speedup_of([pairing(variant, variant.facts.fastest) for variant in timed], _SEED)
         by_wall = speedup_of([by_wall_of(variant, variant.raced) for variant in timed], _SEED)
         warm = speedup_of([by_wall_of(variant, variant.audited) for variant in timed], _SEED)
+        replayed = replayed_speedup(timed)
         speedup, doubt = believed(told, by_wall)
         verdict, reason = _judge_speed(speedup)
-        if verdict is Verdict.FASTER and (doubt := _unconfirmed(timed, by_wall, warm) or doubt):
+        if verdict is Verdict.FASTER and (doubt := _unconfirmed(timed, by_wall, warm, replayed) or doubt):
             verdict = Verdict.INCONCLUSIVE
         beaten = [item for item in timed if item.floor in (FloorFinding.SHORTCUT, FloorFinding.IMPOSSIBLE)]
         fp32 = ratio_of([pairing(variant, variant.facts.fastest_fp32) for variant in timed])
@@ -160,7 +162,23 @@ class TrialRecord:
         )
 
 
-def _unconfirmed(timed: Sequence[TimedVariant], by_wall: Interval, warm: Interval) -> str | None:
+def replayed_speedup(timed: Sequence[TimedVariant]) -> Interval | None:
+    """The speedup of calls replayed as device graphs, by the parent's clock; None unless all variants have it."""
+    pairings = [pairing for variant in timed if (pairing := by_replays_of(variant)) is not None]
+    return speedup_of(pairings, _SEED) if len(pairings) == len(timed) else None
+
+
+def by_replays_of(timed: TimedVariant) -> Pairing | None:
+    """Rounds of candidate and fastest baseline replayed as device graphs."""
+    if timed.replays is None:
+        return None
+    own_us, rival_us = zip(*timed.replays, strict=True)
+    return Pairing(timed.checked.reference.variant.weight, own_us, rival_us)
+
+
+def _unconfirmed(
+    timed: Sequence[TimedVariant], by_wall: Interval, warm: Interval, replayed: Interval | None
+) -> str | None:
     """Why a speedup is not established by what the parent saw itself; None if it is."""
     slowed = [item for item in timed if item.slowdown > _SLOWED and not item.own.host_memory]
     if slowed:
@@ -169,11 +187,12 @@ def _unconfirmed(timed: Sequence[TimedVariant], by_wall: Interval, warm: Interva
     hardly = [doubt for item in timed if item.own.host_memory and (doubt := hardly_flushed(item.raced))]
     if hardly:
         return f"but {hardly[0]}"
-    if by_wall.low > 1 or warm.low > 1:
+    if by_wall.low > 1 or warm.low > 1 or (replayed is not None and replayed.low > 1):
         return None
     return (
         f"but the harness's own clock saw {by_wall.low:.3g} to {by_wall.high:.3g}, with a warm cache "
         f"{warm.low:.3g} to {warm.high:.3g}"
+        + ("" if replayed is None else f", replayed as a graph {replayed.low:.3g} to {replayed.high:.3g}")
     )
 
 

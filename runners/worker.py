@@ -18,6 +18,7 @@ from everforge.model.candidate import Language
 from everforge.model.device import DeviceKind
 from everforge.model.precision import Precision
 from everforge.model.task import Mode
+from everforge.runners.clock.captured_calls import CapturedCalls
 from everforge.runners.clock.timed_turn import KeptOutputs, TimedTurn
 from everforge.runners.devices import adapter_of
 from everforge.runners.gate.triton_gate import compile_ahead
@@ -35,8 +36,9 @@ from everforge.runners.models import (
 )
 from everforge.runners.tensors.bits import input_sums
 from everforge.runners.tensors.layouts import same_layout_copy
+from everforge.runners.tensors.mixing import Mix, on_device
 from everforge.runners.tensors.poison import poison_device_memory, poisoned_host_memory
-from everforge.runners.tensors.results import hand_over, settled
+from everforge.runners.tensors.results import hand_over, result_of, settled
 from everforge.runners.tensors.trees import Tree, blank, describe, map_block, map_tree, read, write
 
 _BUILD_FAILURES = {
@@ -45,7 +47,8 @@ _BUILD_FAILURES = {
 }
 _OPERATIONS = (
     *("load", "interpret", "compile_ahead", "peaks", "build", "reload", "put", "drop"),
-    *("call", "keep", "ready", "time", "left", "kept_output", "replay", "integrity", "coverage"),
+    *("call", "keep", "ready", "rouse", "time", "left", "kept_output", "capture", "replays", "replay"),
+    *("integrity", "coverage"),
 )
 # The end of a traceback holds the error; 6 kB hold a compiler's first errors too.
 _TRACEBACK_CHARACTERS = 6000
@@ -62,9 +65,9 @@ class WorkerState:
         self.contexts: dict[str, Callable[[], AbstractContextManager[None]]] = {}
         self.sets: dict[str, Tree] = {}
         self.flush: Callable[[], object] | None = None
-        # The turn that was made ready, and the slot it is for.
-        self.turn: TimedTurn | None = None
-        self.slot = ""
+        # The turn of each slot that was made ready, and its calls that were captured in a device graph.
+        self.turns: dict[str, TimedTurn] = {}
+        self.captured: dict[str, CapturedCalls] = {}
         self.kept = KeptOutputs(torch.empty(0, dtype=torch.uint8), commits=False)
         self.stack = ExitStack()
         self.untouched: Snapshot | None = None
@@ -188,7 +191,11 @@ class WorkerState:
         """Make room for a turn and have every thread of this process at work once, before the turn is measured."""
         sets = [self.sets[name] for name in message["sets"]]
         run, mask = self.callables[message["slot"]], self.sets[message["mask"]]
-        self.slot, self.turn = message["slot"], TimedTurn(run, sets, mask, message, self.kept)
+        self.turns[message["slot"]] = TimedTurn(run, sets, mask, message, self.kept)
+        return self.rouse(message, ())
+
+    def rouse(self, _: dict[str, Any], __: tuple[int, ...]) -> dict[str, Any]:
+        """Have every thread of this process at work once."""
         self._flush()
         self.device.synchronize()
         return {}
@@ -200,20 +207,39 @@ class WorkerState:
 
     def time(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
         """Time calls on inputs never seen before, and commit to what they returned."""
-        turn = self.turn
-        assert turn is not None, "a turn is made ready before it is timed"
-        with torch.no_grad(), self.contexts[self.slot]():
+        slot, turn = message["slot"], self.turns[message["slot"]]
+        with torch.no_grad(), self.contexts[slot]():
             turn.start(message["mixes"], message["watched"], self._flush if message["flush"] else _nothing)
             self.device.head_start(message["head_start_us"])
             times_us = self.device.time_us([turn.call] * len(turn.mixes), turn.prepare)
             turn.settle()
         return {"times_us": times_us, "checksums": self.kept.commit(message["salt"])}
 
-    def left(self, _: dict[str, Any], __: tuple[int, ...]) -> dict[str, Any]:
+    def left(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
         """In what state the calls of the turn left their inputs and results, once it is measured."""
-        turn, self.turn = self.turn, None
-        assert turn is not None, "a turn is timed before it is looked at"
+        turn = self.turns.pop(message["slot"])
         return {"odd_form": self.kept.odd_form, "changed_inputs": turn.has_changed_inputs()}
+
+    def capture(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
+        """Capture calls in one device graph, their outputs kept apart."""
+        slot, sets = message["slot"], [self.sets[name] for name in message["sets"]]
+        mask = on_device(self.sets[message["mask"]])
+        captured = CapturedCalls(self.callables[slot], sets, mask, message["places"], self._flush)
+        self.captured[slot] = captured
+        self.kept.expect(message["expected"], message["output_bytes"])
+        with torch.no_grad(), self.contexts[slot]():
+            return {"captured": captured.capture(self.device, message["calls"])}
+
+    def replays(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
+        """Replay the captured calls on inputs never seen before, and commit to what the last ones returned."""
+        captured = self.captured[message["slot"]]
+        with torch.no_grad():
+            captured.load(Mix(*message["mix"]))
+            captured.replay(message["times"])
+            self.kept.start()
+            for result in captured.results:
+                self.kept.add(result_of(result, captured.inputs, ()))
+        return {"checksums": self.kept.commit(message["salt"])}
 
     def replay(self, message: dict[str, Any], _: tuple[int, ...]) -> dict[str, Any]:
         """Time calls replayed as a device graph, on inputs that stay where they are."""

@@ -21,6 +21,8 @@ _COLD_RATIO = 0.6
 # Differences below this share of the baseline's time, or this many microseconds, win nothing worth a lie.
 _NOTICED_SHARE = 0.25
 _NOTICED_US = 20.0
+# Replays of one kernel differ by 2 µs from what events tell of single calls, seen on an H200.
+_NOTICED_IN_REPLAYS_US = 8.0
 # Ceilings are measured with an error; a time may lie so much below a floor, as a share of it.
 FLOOR_MARGIN = 0.9
 # Below the floor, this much between the clocks is enough.
@@ -31,6 +33,7 @@ _COLD_START = 10.0
 # nobody is convicted, and nobody is faster: on a busy machine a single round differs threefold.
 _LEAST_BESIDE = 0.5
 _CLEAR_BESIDE = 0.7
+_LEAST_FLUSH = 0.3
 # A difference of clocks can exceed the time itself where a turn's own cost varies: no less than this share is left.
 _LEAST_SHARE = 0.05
 _SEED = 0
@@ -99,6 +102,34 @@ def unflushed(race: Rounds) -> str | None:
     if max(min(own_us) / min(rival_us), shares[3 * len(shares) // 4]) >= _LEAST_BESIDE:
         return None
     return f"{_BESIDE} took {statistics.median(shares):.0%} of what it takes"
+
+
+def unflushed_on_device(race: Rounds, audited: Rounds) -> str | None:
+    """The same for a device of its own, where a turn has a head start, too, and costs as much beside the flush.
+
+    What the flush takes is the difference between turns with it and without (`audited`).
+    """
+    own_us, rival_us = (_flush_us(race, audited, index) for index in (0, 1))
+    if rival_us < _NOTICED_US or own_us > _LEAST_FLUSH * rival_us:
+        return None
+    return f"the cache's flush took {own_us:.3g} µs a call, and {rival_us:.3g} µs in the baseline's process"
+
+
+def _flush_us(race: Rounds, audited: Rounds, index: int) -> float:
+    cold, warm = (
+        statistics.median(beside_us(pair[index]) / len(pair[index].times_us) for pair in rounds)
+        for rounds in (race, audited)
+    )
+    return cold - warm
+
+
+def replay_contradiction(race: Rounds, replayed_us: Sequence[float]) -> str | None:
+    """The sentence that convicts a candidate whose calls take far longer when they are replayed as a device graph,
+    by the parent's clock (`replays.py`), than its process told of calls one by one; None otherwise."""
+    told_us, seen = statistics.median(_told_us(turn) for turn, _ in race), _median_of(replayed_us)
+    if seen.low <= _TOLD_RATIO * told_us or seen.low - told_us <= _NOTICED_IN_REPLAYS_US:
+        return None
+    return f"{_sentence(told_us, seen)} over replays of a device graph"
 
 
 def hardly_flushed(race: Rounds) -> str | None:

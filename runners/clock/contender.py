@@ -138,6 +138,7 @@ class Contender:
         head_start_us = min(self.lead_us * len(mixes) + self.spare_us, _LONGEST_LEAD_US)
         message = {
             "op": "time",
+            "slot": self.slot,
             "mixes": [(mix.first, mix.second, mix.offset) for mix in mixes],
             "salt": salt,
             "flush": flush,
@@ -150,7 +151,7 @@ class Contender:
             began_s = time.perf_counter()
             answer = self._asked(message, (), deadline_s)
             wall_us = (time.perf_counter() - began_s) * 1e6
-        answer |= self._asked({"op": "left"}, (), deadline_s)
+        answer |= self._asked({"op": "left", "slot": self.slot}, (), deadline_s)
         times_us, checksums = _checked(answer, len(mixes), self.strict)
         turn = Turn(times_us, wall_us, mixes, checksums, salt, head_start_us)
         if self.witness is not None:
@@ -168,6 +169,28 @@ class Contender:
             "expected": self.course.expected if self.strict else None,
             "output_bytes": self.course.output_bytes,
         }
+
+    def capture(self, calls: int, deadline_s: float) -> bool:
+        """Have so many calls captured in one device graph; False where they cannot be."""
+        message = self._course_message() | {"op": "capture", "calls": calls}
+        return self._asked(message, (), deadline_s).get("captured") is True
+
+    def replays(self, calls: int, times: int, deadline_s: float) -> Turn:
+        """The captured calls so many times over, on inputs never seen before; times are means by the parent's clock."""
+        rng = random.Random(secrets.randbits(64))
+        (mix,) = self.course.draw(1, rng)
+        salt = rng.getrandbits(32)
+        numbers = (mix.first, mix.second, mix.offset)
+        message = {"op": "replays", "slot": self.slot, "times": times, "mix": numbers, "salt": salt}
+        with self.worker.precedence(), own_precedence():
+            self._asked({"op": "rouse"}, (), deadline_s)
+            began_s = time.perf_counter()
+            answer = self._asked(message, (), deadline_s)
+            wall_us = (time.perf_counter() - began_s) * 1e6
+        checksums = _listed(answer, "checksums", int)
+        if len(checksums) != calls:
+            raise Nonsense("its process told of other calls than were captured")
+        return Turn((wall_us / (calls * times),) * calls, wall_us, (mix,) * calls, tuple(checksums), salt)
 
     def launches(self, iterations: int, deadline_s: float) -> "Launches":
         """What the host has to do with a call. Informs only: a candidate's process tells it, unseen by any clock."""

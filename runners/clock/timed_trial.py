@@ -7,7 +7,7 @@ variants on which the candidate was correct.
 import random
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,9 +15,17 @@ from everforge.errors import DeviceFault
 from everforge.model.session import VariantFacts
 from everforge.model.verdict import Verdict
 from everforge.runners.clock.baselines import BaselineRunner
-from everforge.runners.clock.clock_check import FLOOR_MARGIN, Rounds, contradiction, unflushed
+from everforge.runners.clock.clock_check import (
+    FLOOR_MARGIN,
+    Rounds,
+    contradiction,
+    replay_contradiction,
+    unflushed,
+    unflushed_on_device,
+)
 from everforge.runners.clock.contender import NOT_TOLD, Contender, Course, Launches, Nonsense, TurnFailed
 from everforge.runners.clock.race import audit, race
+from everforge.runners.clock.replays import Replays, are_short, replays
 from everforge.runners.clock.stillness import Restless, at_rest
 from everforge.runners.clock.witness import Broken, Witness
 from everforge.runners.facts.roofline import FloorFinding, judge_floor
@@ -25,11 +33,14 @@ from everforge.runners.isolation.worker_handle import WorkerEnded, WorkerTampere
 from everforge.runners.tensors.mixing import Mix
 from everforge.runners.tensors.trees import Block
 from everforge.runners.trial import CandidateTrial, Checked, IncorrectOutput, Judged
+from everforge.runners.truth.cases import VariantReference
 from everforge.runners.truth.compare import Finding
 from everforge.runners.truth.reference import Case
 
 # A wrong output of a timed call is repeated untimed so often: a kernel with a race is wrong there now and then, too.
 _REPEATS = 5
+# What may go wrong where the verdict does not hang on it.
+_INFORMS_ONLY = (TurnFailed, Nonsense, WorkerEnded, WorkerTimeout, WorkerTampered, DeviceFault)
 # Replays of a captured graph, each from a cold cache.
 _REPLAYS = 20
 
@@ -46,15 +57,24 @@ class TimedVariant:
     rechecked: int
     own_launches: Launches = NOT_TOLD
     rival_launches: Launches = NOT_TOLD
+    replays: Replays | None = None
 
-    def replayed(self, deadline_s: float) -> "TimedVariant":
-        """With times of candidate and baseline replayed as device graphs, where they can be.
+    def replayed(self, trial: CandidateTrial) -> "TimedVariant":
+        """With times of candidate and baseline replayed as device graphs, where they can be. Raises Judged if these
+        deny what the candidate's process told.
 
         Asked for after all variants were raced: a call that cannot be captured may leave its process unusable.
         """
+        deadline_s = trial.deadline_s
         rival = self.others[self.facts.fastest]
         own, other = (_launches(contender, deadline_s) for contender in (self.own, rival))
-        return replace(self, own_launches=own, rival_launches=other)
+        witness, taken = witness_of(trial, self.checked.reference, self.own), None
+        with suppress(*_INFORMS_ONLY, Judged, Broken):
+            taken = replays(self.own, rival, (own, other), witness, deadline_s)
+        evidence = None if taken is None else replay_contradiction(self.raced, [own_us for own_us, _ in taken])
+        if evidence is not None:
+            raise Judged.tampered([f"variant {self.facts.name}: {evidence}"])
+        return replace(self, own_launches=own, rival_launches=other, replays=taken)
 
     def launches(self) -> dict[str, float | None]:
         """Fields of a variant's row."""
@@ -101,12 +121,8 @@ class TimedTrial:
         self._course = Course.of(self._reference)
         host_memory = trial.device.shares_host_memory
         self._own = Contender(trial.worker, facts.name, self._course, host_memory)
-        self._witness = Witness(self._reference, self._own, self._fetch, random.Random(secrets.randbits(64)))
+        self._witness = witness_of(trial, self._reference, self._own)
         self._own.witness = self._witness.see
-
-    def _fetch(self, call: int, block: Block) -> None:
-        """Copy one kept output from the device."""
-        self._trial.ask({"op": "kept_output", "call": call}, (block.descriptor,))
 
     def run(self) -> TimedVariant:
         """Race, audit, recheck. Raises Judged or IncorrectOutput for what does not hold."""
@@ -120,11 +136,14 @@ class TimedTrial:
             rechecked = self._recheck()
         timed = TimedVariant(self._checked, self._facts, self._own, self._others, audited, rechecked)
         evidence = contradiction(timed.raced, audited, self._facts.suspicion_floor_us)
-        evidence = evidence or unflushed(timed.raced)
+        evidence = evidence or (
+            unflushed(timed.raced) if self._own.host_memory else unflushed_on_device(timed.raced, audited)
+        )
         if evidence is not None:
             raise Judged.tampered([f"variant {self._facts.name}: {evidence}"])
         trial.check_integrity()
-        trial.ask({"op": "drop", "sets": [*self._course.sets[2:], self._course.mask], "slots": []})
+        if not are_short(self._own, rival):  # the inputs of short calls are small, and replayed with all others
+            trial.ask({"op": "drop", "sets": [*self._course.sets[2:], self._course.mask], "slots": []})
         return timed
 
     @contextmanager
@@ -179,8 +198,17 @@ class TimedTrial:
         return wrong
 
 
+def witness_of(trial: CandidateTrial, reference: VariantReference, own: Contender) -> Witness:
+    """A witness of a candidate's turns that fetches outputs from its device."""
+
+    def fetch(call: int, block: Block) -> None:
+        trial.ask({"op": "kept_output", "call": call}, (block.descriptor,))
+
+    return Witness(reference, own, fetch, random.Random(secrets.randbits(64)))
+
+
 def _launches(contender: Contender, deadline_s: float) -> Launches:
     try:
         return contender.launches(_REPLAYS, deadline_s)
-    except (TurnFailed, Nonsense, WorkerEnded, WorkerTimeout, WorkerTampered, DeviceFault):
-        return NOT_TOLD  # the verdict does not hang on it
+    except _INFORMS_ONLY:
+        return NOT_TOLD

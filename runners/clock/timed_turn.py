@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from everforge.runners.tensors.bits import changed_leaves, row_sums
-from everforge.runners.tensors.mixing import Mix, mixed_inputs, room_for
+from everforge.runners.tensors.mixing import Mix, mixed_inputs, on_device, room_for
 from everforge.runners.tensors.results import result_of, without_gaps
 from everforge.runners.tensors.trees import Description, Tree, describe, map_tree, write
 
@@ -30,20 +30,25 @@ class KeptOutputs:
     def __init__(self, block: torch.Tensor, *, commits: bool) -> None:
         self._block = block
         self._commits = commits
+        self._expected: Description | None = None
         self._size_bytes = 0
         self._count = 0
         # Whether a call of the turn returned something of another form than expected.
         self.odd_form = False
 
-    def start(self, size_bytes: int) -> None:
-        """Forget the turn before; each output of this one takes so many bytes at most."""
-        self._size_bytes, self._count, self.odd_form = size_bytes, 0, False
+    def expect(self, expected: Description | None, size_bytes: int) -> None:
+        """The form of the outputs to come, None if any will do, and how many bytes each takes at most."""
+        self._expected, self._size_bytes = expected, size_bytes
 
-    def add(self, result: Tree, expected: Description | None) -> None:
-        """Keep one call's result, if it has the form expected; None expects none."""
+    def start(self) -> None:
+        """Forget the outputs so far."""
+        self._count, self.odd_form = 0, False
+
+    def add(self, result: Tree) -> None:
+        """Keep one call's result, if it has the form expected."""
         result = map_tree(result, without_gaps)
         description, result_bytes = describe(result)
-        if result_bytes > self._size_bytes or (expected is not None and description != expected):
+        if result_bytes > self._size_bytes or self._expected not in (None, description):
             self.odd_form = True
             return
         write(result, description, self._place(self._count))
@@ -77,11 +82,9 @@ class TimedTurn:
         self.mixes: list[Mix] = []
         self._run = run
         self._sets = sets
-        # A device chooses by a mask of booleans in one kernel (`mixing.py`).
-        self._mask = mask if mask.device.type == "cpu" else mask.bool()
+        self._mask = on_device(mask)
         self._places = course["places"]
         self._changed = course["changed"]
-        self._expected = course["expected"]
         self._flush: Callable[[], object] = bool
         self._kept = kept
         self._next = 0
@@ -91,7 +94,8 @@ class TimedTurn:
         self._rooms = [room_for(sets[0]) for _ in range(_ROOMS)]
         self._inputs: Tree = ()
         self._outputs: Tree = None
-        kept.start(course["output_bytes"])
+        kept.expect(course["expected"], course["output_bytes"])
+        kept.start()
 
     def start(self, mixes: Sequence[Sequence[int]], watched: int, flush: Callable[[], object]) -> None:
         """Say what the calls are made on; from here on the parent's clock runs."""
@@ -119,7 +123,7 @@ class TimedTurn:
         self._outputs = None
         if self._next - 1 == self._watched:
             self._left = map_tree(self._inputs, torch.clone)
-        self._kept.add(result, self._expected)
+        self._kept.add(result)
 
     def has_changed_inputs(self) -> bool:
         """Whether the watched call changed an input that it should have left alone: work done in an input's memory

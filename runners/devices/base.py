@@ -98,6 +98,10 @@ class Device(ABC):
         A device that waits for launches would be timed waiting: Triton's launch takes 20 to 50 µs, a small kernel 5.
         """
 
+    def captured(self, call: Call) -> Call | None:  # noqa: ARG002
+        """`call` captured as a device graph, to be replayed; None where it cannot be or the device has no graphs."""
+        return None
+
     def replay_us(self, call: Call, before: Call, iterations: int) -> list[float] | None:  # noqa: ARG002
         """Times of replays of `call` captured as a device graph, as `time_us` takes them.
 

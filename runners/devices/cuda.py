@@ -12,7 +12,7 @@ from everforge.model.precision import Precision
 from everforge.runners.devices import nvml
 from everforge.runners.devices.base import Call, Device
 from everforge.runners.devices.events import event_times_us, launch_times_us
-from everforge.runners.devices.replay import replay_times_us
+from everforge.runners.devices.replay import captured, replay_times_us
 
 # `torch.cuda._sleep` counts the multiprocessors' cycles, of which current GPUs do about 2000 in a microsecond.
 _CYCLES_PER_US = 2000
@@ -92,6 +92,9 @@ class CudaDevice(Device):
 
     def launch_times_us(self, call: Call, iterations: int) -> list[float]:
         return launch_times_us(torch.cuda, call, iterations)
+
+    def captured(self, call: Call) -> Call | None:
+        return captured(torch.cuda, call)
 
     def replay_us(self, call: Call, before: Call, iterations: int) -> list[float] | None:
         return replay_times_us(torch.cuda, call, before, iterations)

@@ -25,16 +25,25 @@ _failed_captures: list[object] = []
 def replay_times_us(backend: Any, call: Call, before: Call, iterations: int) -> list[float] | None:
     """Times of `iterations` replays of one captured `call`, `before` run ahead of each and left out of the time.
 
-    None if the call does not allow itself to be captured (it waits for the device, say), or launches nothing
-    where the capture can see it. Raises what `call` raises outside a capture. The inputs of `call` must stay
-    where they are in memory.
+    None if it cannot be captured. Raises what `call` raises outside a capture. The inputs of `call` must stay where
+    they are in memory.
     """
+    replay = captured(backend, call)
+    return None if replay is None else event_times_us(backend, [replay] * iterations, before)
+
+
+def captured(backend: Any, call: Call) -> Call | None:
+    """What replays a call. None if the call does not allow itself to be captured (it waits for the device, say), or
+    launches nothing where the capture can see it. Raises what `call` raises outside a capture."""
     side = backend.Stream()
     _warm_up(backend, call, side)
     graph = _captured(backend, call, side)
     # A failed capture must not have hurt the device; if it did, this raises.
     backend.synchronize()
-    return None if graph is None else event_times_us(backend, [graph.replay] * iterations, before)
+    if graph is None:
+        return None
+    replay: Call = graph.replay
+    return replay
 
 
 def _warm_up(backend: Any, call: Call, side: Any) -> None:

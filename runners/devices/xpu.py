@@ -14,7 +14,7 @@ from everforge.runners.devices import sysfs_sensors
 from everforge.runners.devices.base import Call, Device
 from everforge.runners.devices.energy import EnergyMeter
 from everforge.runners.devices.events import event_times_us, launch_times_us
-from everforge.runners.devices.replay import replay_times_us
+from everforge.runners.devices.replay import captured, replay_times_us
 
 # Level Zero device-id prefixes; anything else is named by its id.
 _ARCHITECTURES = {0xE2: "xe2", 0x64: "xe2", 0x0B: "pvc"}
@@ -91,6 +91,11 @@ class XpuDevice(Device):
 
     def launch_times_us(self, call: Call, iterations: int) -> list[float]:
         return launch_times_us(torch.xpu, call, iterations)
+
+    def captured(self, call: Call) -> Call | None:
+        if not hasattr(torch.xpu, "XPUGraph"):
+            return None
+        return captured(torch.xpu, call)
 
     def replay_us(self, call: Call, before: Call, iterations: int) -> list[float] | None:
         if not hasattr(torch.xpu, "XPUGraph"):

@@ -36,6 +36,11 @@ def draw_mask(inputs: Tree, seed: int) -> torch.Tensor:
     return torch.randint(-1, 1, (longest + OFFSETS,), generator=generator, dtype=torch.int32)
 
 
+def on_device(mask: torch.Tensor) -> torch.Tensor:
+    """The mask as its device likes it: one of booleans chooses in a single kernel there."""
+    return mask if mask.device.type == "cpu" else mask.bool()
+
+
 def draw_mixes(count: int, sets: int, mixed: bool, rng: random.Random) -> list[Mix]:
     """The inputs of so many calls; of unmixed ones a different set each time."""
     mixes = []

@@ -40,6 +40,9 @@ class VariantResult(Record):
         None, description="Median time of one call replayed as a device graph, without launches; None if not captured"
     )
     baseline_replay_us: float | None = Field(None, description="As replay_us, of the fastest allowed baseline")
+    speedup_replayed: Interval | None = Field(
+        None, description="The same speedup by the parent's clock over calls of under 100 µs replayed as device graphs"
+    )
     launch_us: float | None = Field(
         None, description="Median time the host takes to launch one call, a GPU being idle; candidate_us leaves it out"
     )

@@ -224,6 +224,7 @@ def _variant_metrics(variant: VariantResult) -> dict[str, float | None]:
         "error_ratio": variant.error_ratio,
         "speedup": variant.speedup.value if variant.speedup else None,
         "speedup_by_wall": variant.speedup_by_wall.value if variant.speedup_by_wall else None,
+        "speedup_replayed": variant.speedup_replayed.value if variant.speedup_replayed else None,
         "replay_us": variant.replay_us,
         "baseline_replay_us": variant.baseline_replay_us,
         "launch_us": variant.launch_us,

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everforge.runners.clock.clock_check import Rounds, contradiction, hardly_flushed, seen_rounds, seen_us, unflushed
+from everforge.runners.clock.clock_check import (
+    Rounds,
+    contradiction,
+    hardly_flushed,
+    replay_contradiction,
+    seen_rounds,
+    seen_us,
+    unflushed,
+    unflushed_on_device,
+)
 from everforge.runners.clock.contender import Turn
 
 CALLS = 20
@@ -104,3 +113,33 @@ def test_baseline_held_up_by_other_work_convicts_nobody() -> None:
     one_quiet = [*disturbed[1:], *rounds(300, 300, 300, count=1)]
     assert unflushed(one_quiet) is None
     assert hardly_flushed(one_quiet) is not None
+
+
+def test_flush_left_out_on_a_device_shows_between_turns_with_it_and_without() -> None:
+    def led(flush_us: float) -> Rounds:
+        added_us = CALLS * flush_us + 1e4  # the head start is no part of what a turn costs
+        plain = rounds(10, 10, 10)
+        return [
+            (
+                replace(own, wall_us=own.wall_us + added_us, head_start_us=1e4),
+                replace(rival, wall_us=rival.wall_us + CALLS * 80 + 1e4, head_start_us=1e4),
+            )
+            for own, rival in plain
+        ]
+
+    without = [
+        (
+            replace(own, wall_us=own.wall_us + 1e4, head_start_us=1e4),
+            replace(rival, wall_us=rival.wall_us + 1e4, head_start_us=1e4),
+        )
+        for own, rival in rounds(8, 8, 8)
+    ]
+    assert unflushed_on_device(led(80), without) is None
+    assert unflushed_on_device(led(0), without) is not None
+
+
+def test_calls_that_take_longer_in_a_graph_were_told_too_short() -> None:
+    race = rounds(2, 20, 20)
+    assert replay_contradiction(race, [20.0, 20.5, 19.8, 20.1]) is not None
+    assert replay_contradiction(rounds(10, 10, 12), [12.0, 12.4, 11.9, 12.2]) is None
+    assert replay_contradiction(rounds(3, 3, 3), [8.0, 8.1, 8.0, 8.0]) is None  # what graphs and events differ by

@@ -4,8 +4,7 @@
 released at the end; one that was taken back meanwhile is followed by another one.
 """
 
-import base64
-import binascii
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +15,10 @@ from pydantic import ValidationError
 from everforge.agents.cluster_api import ApiUnreachable, ClusterApi, Json
 from everforge.agents.runner_client import OVER_TCP, Patience, RunnerClient
 from everforge.errors import HarnessFault
+from everforge.model.credential import token_digest
 from everforge.model.runner_claim import CLAIM_KIND, ClaimOwner, ClaimPhase, RunnerClaim, RunnerClaimSpec
 
 API_VERSION = "everforge.dev/v1alpha1"
-_TOKEN_KEY = "token"  # noqa: S105 - the name of a Secret's key
 # A runner's pod takes seconds to start, and may wait for its turn for hours.
 _FIRST_LOOK_S = 0.25
 _LONGEST_LOOK_S = 5.0
@@ -100,9 +99,10 @@ class ClaimedRunners:
         tell: Tell,
         patience: Patience = OVER_TCP,
         sleep: Callable[[float], None] = time.sleep,
+        new_token: Callable[[], str] = secrets.token_urlsafe,
     ) -> None:
         self._api, self._wanted, self._tell = api, wanted, tell
-        self._patience, self._sleep = patience, sleep
+        self._patience, self._sleep, self._new_token = patience, sleep, new_token
         self._path = f"/apis/{API_VERSION}/namespaces/{api.namespace}/runnerclaims"
         self._made = 0
 
@@ -111,11 +111,12 @@ class ClaimedRunners:
 
         Raises UsageError for a claim that is not allowed, HarnessFault for one that cannot be served.
         """
-        name = self._create()
+        token = self._new_token()
+        name = self._create(token_digest(token))
         self._tell(f"RunnerClaim {name} waits for a runner on pool {self._wanted.pool}")
         try:
             claim = self._bound(name)
-            runner = ClaimedRunner(self, name, claim, self._token_of(claim), self._patience)
+            runner = ClaimedRunner(self, name, claim, token, self._patience)
         except BaseException:
             self.change(name, {"released": True})
             raise
@@ -134,26 +135,24 @@ class ClaimedRunners:
         except HarnessFault as fault:
             self._tell(str(fault))
 
-    def _create(self) -> str:
+    def _create(self, credential: str) -> str:
         while True:
             self._made += 1
             name = f"{self._wanted.stem[: _LONGEST_NAME - 4].rstrip('-')}-{self._made}"
-            if self._api.create(self._path, self._manifest(name)) or self._is_ours(name):
+            if self._api.create(self._path, self._manifest(name, credential)) or self._is_ours(name, credential):
                 return name
 
-    def _is_ours(self, name: str) -> bool:
-        """Whether a claim that was there is our own: of a request whose answer was lost."""
+    def _is_ours(self, name: str, credential: str) -> bool:
+        """Whether a claim that was there is this one: of a request whose answer was lost."""
         claim = self.read(name)
-        if claim is None or self._wanted.requester is None:
-            return False
-        over = claim.spec.released or (claim.status is not None and claim.status.phase.is_finished)
-        return claim.spec.requester == self._wanted.requester and not over
+        return claim is not None and claim.spec.credential_digest == credential
 
-    def _manifest(self, name: str) -> Json:
+    def _manifest(self, name: str, credential: str) -> Json:
         wanted = self._wanted
         spec = RunnerClaimSpec(
             pool=wanted.pool,
             owner=wanted.owner,
+            credential_digest=credential,
             requester=wanted.requester,
             priority=wanted.priority,
             idle_seconds=wanted.idle_seconds,
@@ -193,14 +192,6 @@ class ClaimedRunners:
         if claim is None:
             raise HarnessFault(f"RunnerClaim {name} was deleted before it was served")
         return claim
-
-    def _token_of(self, claim: RunnerClaim) -> str:
-        name = claim.status.credential_secret if claim.status else None
-        found = self._api.get(f"/api/v1/namespaces/{self._api.namespace}/secrets/{name}")
-        try:
-            return base64.b64decode((found or {})["data"][_TOKEN_KEY], validate=True).decode("ascii").strip()
-        except (KeyError, TypeError, binascii.Error, UnicodeDecodeError):
-            raise HarnessFault(f"Secret {name} of the claim has no key {_TOKEN_KEY}") from None
 
 
 def _address_of(claim: RunnerClaim) -> tuple[str, int]:

@@ -8,7 +8,6 @@ arguments; 3 no cluster.
 import argparse
 import logging
 import os
-import secrets
 import signal
 import sys
 import threading
@@ -35,7 +34,6 @@ from everforge.telemetry.operator_metrics import OperatorMetrics
 ENDED, NO_CLUSTER = 1, 3
 # Below the 30 s that Kubernetes gives a pod; a reconciliation takes under a second.
 GRACE_S = 20.0
-TOKEN_BYTES = 32
 _log = logging.getLogger("everforge.operator")
 
 
@@ -50,7 +48,7 @@ class Operator:
         self._cluster: Cluster = KubernetesCluster.of_environment(self._metrics.requested, self._wrote)
         self._interests = Interests(self._queue.add)
         self._informer = Informer(self._changed)
-        reconciler = Reconciler(self._cluster, settings, clock, lambda: secrets.token_hex(TOKEN_BYTES))
+        reconciler = Reconciler(self._cluster, settings, clock)
         self._workers = Workers(self._queue, reconciler.reconcile, clock.monotonic_s, self)
         health = Health(self._queue, self._freshness, self._informer)
         self._server = HealthServer(address, health, self._scraped)
@@ -90,7 +88,7 @@ class Operator:
         self._interests.changed(resource, body, gone)
 
     def _wrote(self, written: Mapping[str, Any]) -> None:
-        # Secrets, ConfigMaps and Events are written and never watched.
+        # ConfigMaps and Events are written and never watched.
         if written.get("kind") in ("KernelOptimization", "DevicePool", "RunnerClaim", "Job"):
             meta = written["metadata"]
             version = meta.get("resourceVersion", "")

@@ -35,13 +35,6 @@ class CreateConfigMap:
 
 
 @dataclass(frozen=True)
-class CreateCredential:
-    """Create the Secret of a claim; its token is drawn where it is written, and nowhere read again."""
-
-    manifest: Manifest
-
-
-@dataclass(frozen=True)
 class CreateDeviceTemplate:
     """Create the ResourceClaimTemplate by which a runner gets its device from a DRA driver."""
 
@@ -94,13 +87,5 @@ class Requeue:
 
 
 Action = (
-    CreateJob
-    | CreateConfigMap
-    | CreateCredential
-    | CreateDeviceTemplate
-    | DeleteJob
-    | DeleteClaim
-    | PatchStatus
-    | EmitEvent
-    | Requeue
+    CreateJob | CreateConfigMap | CreateDeviceTemplate | DeleteJob | DeleteClaim | PatchStatus | EmitEvent | Requeue
 )

@@ -11,7 +11,7 @@ from everforge.model.condition import ConditionStatus, condition_of, with_condit
 from everforge.model.runner_claim import ClaimCondition, ClaimPhase, RunnerClaim, RunnerClaimStatus
 from everforge.operator.actions import Action, ObjectRef
 from everforge.operator.observed import Job, Pod
-from everforge.operator.runner_job import PORT, credential_name_of
+from everforge.operator.runner_job import PORT
 from everforge.operator.writing import event_of, status_patch
 
 # Told as Warnings: somebody must do something, or lost something.
@@ -68,7 +68,6 @@ def claim_status(claim: RunnerClaim, standing: Standing, now: datetime) -> Runne
         since=((before.since if same_holder else None) or now) if bound else None,
         idle_since=_idle_since(claim, before, bound, now),
         address=f"http://{_host(pod.address)}:{PORT}" if bound and pod is not None and pod.address else None,
-        credential_secret=credential_name_of(claim) if job is not None else None,
         conditions=with_condition(
             before.conditions, ClaimCondition.BOUND, truth, standing.reason, standing.message, now, generation
         ),

@@ -11,15 +11,13 @@ from datetime import datetime
 from everforge.model.device_pool import DevicePool
 from everforge.model.manifest import KernelOptimization
 from everforge.model.runner_claim import ClaimPhase, RunnerClaim
-from everforge.operator.actions import Action, CreateCredential, CreateDeviceTemplate, CreateJob, DeleteClaim, Requeue
+from everforge.operator.actions import Action, CreateDeviceTemplate, CreateJob, DeleteClaim, Requeue
 from everforge.operator.attempts import deletions, retry_wait_s, time_text, tried
 from everforge.operator.claim_status import Standing, status_actions
 from everforge.operator.observed import Job, Observed, Pod
 from everforge.operator.optimizations import is_over
 from everforge.operator.pool_state import nodes_of, trouble_of_pool
 from everforge.operator.runner_job import (
-    credential,
-    credential_name_of,
     device_template,
     device_template_name_of,
     runner_job,
@@ -186,14 +184,13 @@ class PoolClaims:
         manifest = runner_job(
             claim, pool, attempt, self._settings, queue_name=queue_name, avoid=self._bad_nodes(pool, jobs)
         )
-        made = (manifest["metadata"]["name"], credential_name_of(claim), device_template_name_of(claim))
+        made = (manifest["metadata"]["name"], device_template_name_of(claim))
         refused = next((self._observed.refused[name] for name in made if name in self._observed.refused), None)
         if refused is not None:
             trouble = refusal(refused)
             yield from status_actions(claim, Standing(ClaimPhase.PENDING, trouble.reason, trouble.message), self._now)
             yield Requeue(self._settings.refusal_retry_s)
             return
-        yield CreateCredential(credential(claim))
         if pool.spec.allocation is not None and pool.spec.allocation.device_class is not None:
             yield CreateDeviceTemplate(device_template(claim, pool.spec.allocation.device_class))
         yield CreateJob(manifest)

@@ -4,14 +4,13 @@ It may be stopped between any two of them: what was done is seen by the next dec
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 
 from everforge.operator import names
 from everforge.operator.actions import (
     Action,
     CreateConfigMap,
-    CreateCredential,
     CreateDeviceTemplate,
     CreateJob,
     DeleteClaim,
@@ -29,12 +28,10 @@ from everforge.operator.cluster import (
     JOBS,
     OPTIMIZATIONS,
     POOLS,
-    SECRETS,
     Cluster,
     Refused,
     Resource,
 )
-from everforge.operator.runner_job import CREDENTIAL_KEY
 
 RESOURCES: dict[str, Resource] = {resource.kind: resource for resource in (OPTIMIZATIONS, POOLS, CLAIMS)}
 # Events of cluster-scoped objects live here, as those of nodes do.
@@ -43,10 +40,10 @@ MAX_NOTE = 1024
 
 
 class Execution:
-    """Carries out the actions of one decision; `new_token` draws the secret of a claim."""
+    """Carries out the actions of one decision."""
 
-    def __init__(self, cluster: Cluster, new_token: Callable[[], str], now: datetime) -> None:
-        self._cluster, self._new_token, self._now = cluster, new_token, now
+    def __init__(self, cluster: Cluster, now: datetime) -> None:
+        self._cluster, self._now = cluster, now
         self.refused: dict[str, str] = {}
         self.wrote = False
 
@@ -72,8 +69,6 @@ class Execution:
                 return self._created(DEVICE_TEMPLATES, action)
             case CreateJob():
                 return self._created(JOBS, action)
-            case CreateCredential():
-                return self._credential_created(action)
             case DeleteJob():
                 self._delete_job(action)
             case DeleteClaim():
@@ -85,18 +80,10 @@ class Execution:
         return True
 
     def _created(self, resource: Resource, action: CreateConfigMap | CreateDeviceTemplate | CreateJob) -> bool:
-        return self._attempted(resource, dict(action.manifest))
-
-    def _credential_created(self, action: CreateCredential) -> bool:
-        # A Secret that is there already keeps its token: the runner that is to read it may be running.
-        return self._attempted(SECRETS, {**action.manifest, "stringData": {CREDENTIAL_KEY: self._new_token()}})
-
-    def _attempted(self, resource: Resource, manifest: dict[str, object]) -> bool:
         try:
-            self.wrote |= self._cluster.create(resource, manifest)
+            self.wrote |= self._cluster.create(resource, action.manifest)
         except Refused as refused:
-            metadata = manifest["metadata"]
-            self.refused[metadata["name"] if isinstance(metadata, dict) else ""] = str(refused)
+            self.refused[action.manifest["metadata"]["name"]] = str(refused)
             return False
         return True
 

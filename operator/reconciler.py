@@ -1,6 +1,5 @@
 """One reconciliation: observe, decide, carry out; `workers.py` calls it with keys from the queue."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -19,15 +18,15 @@ MAX_REFUSALS = 16
 class Reconciler:
     """Brings what a key is about one step nearer to what it should be; calling it again is always right."""
 
-    def __init__(self, cluster: Cluster, settings: Settings, clock: Clock, new_token: Callable[[], str]) -> None:
-        self._cluster, self._settings, self._clock, self._new_token = cluster, settings, clock, new_token
+    def __init__(self, cluster: Cluster, settings: Settings, clock: Clock) -> None:
+        self._cluster, self._settings, self._clock = cluster, settings, clock
 
     def reconcile(self, key: Key) -> float:
         """One step; seconds until the next look where nothing changes before. Raises ClusterUnavailable or Refused."""
         observed = observe(key, self._cluster)
         now = datetime.fromtimestamp(self._clock.now_s(), UTC)
         for _ in range(MAX_REFUSALS):
-            execution = Execution(self._cluster, self._new_token, now)
+            execution = Execution(self._cluster, now)
             after_s = execution.carry_out(decide(observed, now, self._settings))
             if not execution.refused:
                 break

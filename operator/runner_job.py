@@ -1,4 +1,4 @@
-"""The Job of a runner: one device of a pool, one credential, no network identity, nothing of the cluster's to read.
+"""The Job of a runner: one device of a pool, one client, no network identity, nothing of the cluster's to read.
 
 `claims.py` asks for it. What it runs is text that a model wrote, so the pod may use the device and its scratch space
 only.
@@ -23,8 +23,6 @@ from everforge.operator.pod_parts import (
 from everforge.operator.settings import Settings
 
 PORT = 8473
-CREDENTIAL_DIRECTORY = "/etc/everforge/credential"
-CREDENTIAL_KEY = "token"
 # The runner itself ends a trial within 25 s of being told (runners/service.py).
 GRACE_SECONDS = 30
 HOST_LABEL = "kubernetes.io/hostname"
@@ -54,18 +52,6 @@ def runner_job(
     return job(metadata, _pod(claim, pool, settings, avoid), GRACE_SECONDS, suspended=queue_name is not None)
 
 
-def credential(claim: RunnerClaim) -> Manifest:
-    """The Secret of a claim, without its token: whoever writes it draws one."""
-    labels = {names.ROLE: names.RUNNER, names.CLAIM_UID: claim.metadata.uid or ""}
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "Opaque",
-        "immutable": True,
-        "metadata": _metadata(claim, credential_name_of(claim), labels),
-    }
-
-
 def device_template(claim: RunnerClaim, device_class: DeviceClass) -> Manifest:
     """The ResourceClaimTemplate by which a runner's pod gets its device from a DRA driver."""
     exactly: dict[str, Any] = {"deviceClassName": device_class.name, "allocationMode": "ExactCount", "count": 1}
@@ -78,11 +64,6 @@ def device_template(claim: RunnerClaim, device_class: DeviceClass) -> Manifest:
         "metadata": _metadata(claim, device_template_name_of(claim), labels),
         "spec": {"spec": {"devices": {"requests": [{"name": "device", "exactly": exactly}]}}},
     }
-
-
-def credential_name_of(claim: RunnerClaim) -> str:
-    """The name of a claim's Secret."""
-    return names.bounded(claim.metadata.name, claim.metadata.uid or "", "credential")
 
 
 def device_template_name_of(claim: RunnerClaim) -> str:
@@ -101,13 +82,11 @@ def _metadata(claim: RunnerClaim, name: str, labels: Mapping[str, str]) -> dict[
 
 def _pod(claim: RunnerClaim, pool: DevicePool, settings: Settings, avoid: Sequence[str]) -> dict[str, Any]:
     template = pool.spec.runner
-    # 0440 with the pod's group: the runner refuses a token that every user of its machine may read.
-    secret = {"name": "credential", "secret": {"secretName": credential_name_of(claim), "defaultMode": 0o440}}
     pod: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "securityContext": pod_security(template.supplemental_groups),
-        "containers": [_container(pool)],
-        "volumes": [*scratch_volumes(settings.scratch_size, settings.shared_memory_size), secret],
+        "containers": [_container(pool, claim.spec.credential_digest)],
+        "volumes": scratch_volumes(settings.scratch_size, settings.shared_memory_size),
         "nodeSelector": dict(pool.spec.node_selector),
         "tolerations": [toleration.written() for toleration in pool.spec.tolerations],
     }
@@ -122,7 +101,7 @@ def _pod(claim: RunnerClaim, pool: DevicePool, settings: Settings, avoid: Sequen
     return pod
 
 
-def _container(pool: DevicePool) -> dict[str, Any]:
+def _container(pool: DevicePool, credential: str) -> dict[str, Any]:
     template = pool.spec.runner
     limits = {**template.resources.written(), **_extended_resource(pool)}
     limits["ephemeral-storage"] = limits.pop("ephemeralStorage")
@@ -133,17 +112,15 @@ def _container(pool: DevicePool) -> dict[str, Any]:
         "name": names.RUNNER,
         "image": template.image,
         "imagePullPolicy": template.image_pull_policy,
-        "args": ["--listen", f"0.0.0.0:{PORT}", "--token-file", f"{CREDENTIAL_DIRECTORY}/{CREDENTIAL_KEY}"],
+        # The digest tells a reader of the pod nothing; the token is with the agent alone.
+        "args": ["--listen", f"0.0.0.0:{PORT}", "--token-digest", credential],
         "env": environment({}),
         "ports": [{"name": "trials", "containerPort": PORT}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": PORT}, "periodSeconds": 2},
         "resources": resources,
         "securityContext": container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [
-            *scratch_mounts(shared_memory=True),
-            {"name": "credential", "mountPath": CREDENTIAL_DIRECTORY, "readOnly": True},
-        ],
+        "volumeMounts": scratch_mounts(shared_memory=True),
     }
 
 

@@ -3,7 +3,7 @@
 `python -m everforge.runners --socket PATH` reads the client's token from the first line of standard input, prints
 `ready` once it listens, and ends when standard input closes. Started by `agents/runner_process.py`.
 
-`python -m everforge.runners --listen HOST:PORT --token-file FILE` is what a runner's pod runs: see `service.py`.
+`python -m everforge.runners --listen HOST:PORT --token-digest DIGEST` is what a runner's pod runs: see `service.py`.
 """
 
 import argparse
@@ -16,9 +16,10 @@ import threading
 from pathlib import Path
 
 from everforge.clock import SystemClock
+from everforge.model.credential import token_digest
 from everforge.runners.devices.visible import only_device
 from everforge.runners.server import Manners, RunnerServer
-from everforge.runners.service import GRACE_S, Service, address_of, log, log_fault, token_of
+from everforge.runners.service import GRACE_S, Service, address_of, credential_of, digest_of, log, log_fault
 from everforge.runners.workshop import Workshop
 
 
@@ -49,7 +50,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device-index", type=_index, default=0, help="use this device of each kind, counted from 0 among the visible"
     )
-    parser.add_argument("--token-file", type=token_of, metavar="FILE", help="with --listen: holds the client's token")
+    credential = parser.add_mutually_exclusive_group()
+    credential.add_argument(
+        "--token-digest",
+        dest="credential",
+        type=digest_of,
+        metavar="DIGEST",
+        help="with --listen: sha256:… of the client's token",
+    )
+    credential.add_argument(
+        "--token-file",
+        dest="credential",
+        type=credential_of,
+        metavar="FILE",
+        help="with --listen, instead: holds the client's token",
+    )
     parser.add_argument("--idle-seconds", type=_seconds, help="with --listen: end after so long without a request")
     parser.add_argument(
         "--grace-seconds",
@@ -68,9 +83,9 @@ def main() -> None:
         # Importing torch asks no driver for its devices; the first use of one does.
         os.environ.update(only_device(os.environ, arguments.device_index))
     if arguments.listen is not None:
-        if arguments.token_file is None:
-            parser.error("--listen needs --token-file")
-        service = Service(arguments.listen, arguments.token_file, arguments.idle_seconds, arguments.grace_seconds)
+        if arguments.credential is None:
+            parser.error("--listen needs --token-digest or --token-file")
+        service = Service(arguments.listen, arguments.credential, arguments.idle_seconds, arguments.grace_seconds)
         _taken_from_standard_input()
         os._exit(service.run(arguments.device_index))
     try:
@@ -99,7 +114,8 @@ def _serve(socket_path: Path, token: str, client: int, device_index: int) -> Non
         # Workers' users must be able to reach their own directories below; its listing stays closed.
         Path(root).chmod(0o711)
         workshop = Workshop(Path(root), SystemClock(), log_fault, device_index)
-        server = RunnerServer(socket_path, token, log, Manners(ends_with_client=True), workshop)
+        manners = Manners(ends_with_client=True)
+        server = RunnerServer(socket_path, token_digest(token), log, manners, workshop)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):

@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import ValidationError
 
 from everforge.model.check import CheckCandidate
+from everforge.model.credential import token_digest
 from everforge.model.device import DeviceKind
 from everforge.model.session import Failure, OpenSession, RunTrial
 from everforge.runners.errands import Busy, Errand
@@ -113,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
     def _workshop(self) -> Workshop | None:
         """The workshop; None after refusing a client without the token, or one that came too early."""
         given = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), self.server.token.encode()):
+        if not hmac.compare_digest(token_digest(given), self.server.token_digest):
             self._refuse(401, "the token is missing or wrong", unread=True)
         elif self.server.workshop is None:
             self._refuse(503, "the runner is starting", retry_s=1.0, unread=True)
@@ -204,7 +205,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class RunnerServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Serves one workshop to clients that know the token; the workshop may come later than the port."""
+    """Serves one workshop to clients that know the token with the digest `credential`.
+
+    The workshop may come later than the port.
+    """
 
     daemon_threads = True
     allow_reuse_address = True
@@ -213,12 +217,12 @@ class RunnerServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def __init__(
         self,
         address: tuple[str, int] | Path,
-        token: str,
+        credential: str,
         log: Callable[[str], None],
         manners: Manners,
         workshop: Workshop | None = None,
     ) -> None:
-        self.token = token
+        self.token_digest = credential
         self.manners = manners
         self.workshop = workshop
         self.is_ending = False

@@ -1,4 +1,4 @@
-"""A runner as a pod runs it: on a TCP port, with a token from a file, until it idles or is told to end.
+"""A runner as a pod runs it: on a TCP port, for whoever knows its token, until it idles or is told to end.
 
 There is no TLS: a token is good for one claim and as long as its runner lives, the pod's NetworkPolicy lets only that
 claim's agent connect, and a certificate for each runner would need an authority that can read or write secrets.
@@ -10,6 +10,7 @@ start; 143 told to end, and gave up the trial under way.
 
 import argparse
 import os
+import re
 import signal
 import stat
 import sys
@@ -21,6 +22,8 @@ from types import FrameType
 
 from everforge.clock import SystemClock
 from everforge.errors import HarnessFault
+from everforge.model.credential import token_digest
+from everforge.model.scalars import DIGEST
 from everforge.model.verdict import ExitCode
 from everforge.runners.server import Manners, RunnerServer
 from everforge.runners.workshop import Workshop
@@ -53,8 +56,8 @@ def address_of(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def token_of(path: str) -> str:
-    """The token a file holds. Raises ArgumentTypeError if it holds none, or others of the machine may read it."""
+def credential_of(path: str) -> str:
+    """The digest of the token a file holds. Raises ArgumentTypeError if it holds none, or others may read it."""
     try:
         text = Path(path).read_text(encoding="ascii").strip()
         mode = stat.S_IMODE(Path(path).stat().st_mode)
@@ -68,15 +71,22 @@ def token_of(path: str) -> str:
         raise argparse.ArgumentTypeError(
             f"{path} has mode {mode:04o}, so every user may read the token: mount the Secret with defaultMode 0440"
         )
+    return token_digest(text)
+
+
+def digest_of(text: str) -> str:
+    """A token's digest, as argparse wants it. Raises ArgumentTypeError."""
+    if re.fullmatch(DIGEST, text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not sha256: and 64 hexadecimal digits")
     return text
 
 
 class Service:
     """Serves until it idles for `idle_s`, or a signal asks for the end and `grace_s` are over."""
 
-    def __init__(self, address: tuple[str, int], token: str, idle_s: float | None, grace_s: float) -> None:
+    def __init__(self, address: tuple[str, int], credential: str, idle_s: float | None, grace_s: float) -> None:
         self._address = address
-        self._token = token
+        self._credential = credential
         self._idle_s = idle_s
         self._grace_s = grace_s
         self._told_to_end = threading.Event()
@@ -89,7 +99,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         try:
-            server = RunnerServer(self._address, self._token, log, Manners())
+            server = RunnerServer(self._address, self._credential, log, Manners())
         except OSError as error:
             log(f"cannot listen on {self._address[0]}:{self._address[1]}: {error.strerror}")
             return ExitCode.USAGE

@@ -34,7 +34,11 @@ SMALLEST: Mapping[str, Mapping[str, Any]] = {
     },
     "RunnerClaim": {
         "metadata": {"name": "softmax-cpu"},
-        "spec": {"pool": "cpu", "owner": {"name": "softmax", "uid": "0a1b"}},
+        "spec": {
+            "pool": "cpu",
+            "owner": {"name": "softmax", "uid": "0a1b"},
+            "credentialDigest": "sha256:" + "0" * 64,
+        },
     },
 }
 

@@ -1,6 +1,5 @@
 """An agent asks a real API server: over TLS, with its service account's token and no more rights than it needs."""
 
-import base64
 import subprocess
 import threading
 import time
@@ -20,13 +19,11 @@ from everforge.model.runner_claim import ClaimOwner
 
 CRDS = Path(__file__).parents[2] / "crds"
 GROUP, VERSION, CLAIMS = "everforge.dev", "v1alpha1", "runnerclaims"
-TOKEN = "0123456789abcdef" * 4
 # A restart of the API server takes seconds, minutes on a machine under heavy load.
 PATIENCE_S = 120.0
 DEADLINE_S = 60.0
 RIGHTS = [
     {"apiGroups": [GROUP], "resources": [CLAIMS], "verbs": ["create", "get", "patch"]},
-    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]},
 ]
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -75,16 +72,13 @@ class Namespace:
         self._objects.patch_namespaced_custom_object_status(GROUP, VERSION, self.name, CLAIMS, name, body)
 
     def serve(self, name: str = "agent-1") -> None:
-        """Bind the claim to a runner, with a credential of its own."""
-        data = {"token": base64.b64encode(TOKEN.encode()).decode()}
-        self._core.create_namespaced_secret(self.name, {"metadata": {"name": f"{name}-credential"}, "data": data})
+        """Bind the claim to a runner."""
         self.set_status(
             name,
             phase="Bound",
             holder="runner-1",
             since="2026-01-01T00:00:00Z",
             address="http://127.0.0.1:9",
-            credentialSecret=f"{name}-credential",
         )
 
     def delete_owner(self) -> None:
@@ -189,6 +183,8 @@ def test_agent_may_do_nothing_else(here: Namespace) -> None:
     api = ClusterApi(here.access, patience_s=0.0)
     with pytest.raises(ApiRefused, match='cannot get resource "pods"'):
         api.get(f"/api/v1/namespaces/{here.name}/pods/agent")
+    with pytest.raises(ApiRefused, match='cannot get resource "secrets"'):
+        api.get(f"/api/v1/namespaces/{here.name}/secrets/keys")
     with pytest.raises(ApiRefused, match="cannot patch resource"):
         api.merge(f"/apis/{GROUP}/{VERSION}/namespaces/{here.name}/runnerclaims/agent-1/status", {"status": {}})
 

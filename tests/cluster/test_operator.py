@@ -41,7 +41,8 @@ class Objects:
 
     def claim(self, name: str, owner: dict[str, Any]) -> dict[str, Any]:
         meta = owner["metadata"]
-        spec = {"pool": self.pool, "owner": {"name": meta["name"], "uid": meta["uid"]}}
+        owned = {"name": meta["name"], "uid": meta["uid"]}
+        spec = {"pool": self.pool, "owner": owned, "credentialDigest": "sha256:" + "c" * 64}
         return self._create("runnerclaims", "RunnerClaim", name, spec)
 
     def edit(self, name: str = "softmax", plural: str = "kerneloptimizations", **spec: Any) -> None:
@@ -244,8 +245,6 @@ def test_two_namespaces_fill_a_pool_one_after_the_other(
         eventually(lambda: objects.status("one", "runnerclaims").get("phase") == "Bound", "the binding")
         status = objects.status("one", "runnerclaims")
         assert status["address"] == "http://10.1.2.3:8473"
-        token = objects.core.read_namespaced_secret(status["credentialSecret"], objects.namespace)
-        assert token.data["token"]
         objects.edit("one", "runnerclaims", released=True)
 
         def handed_over() -> bool:

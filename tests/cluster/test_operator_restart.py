@@ -48,7 +48,7 @@ class Life:
 
     def started(self) -> Reconciler:
         cluster: Cluster = KubernetesCluster(self.admin, on_write=self.wrote)
-        return Reconciler(cluster, Settings(), SystemClock(), lambda: secrets.token_hex(32))
+        return Reconciler(cluster, Settings(), SystemClock())
 
     def wrote(self, _object: Any) -> None:
         self.writes += 1
@@ -94,7 +94,6 @@ class Life:
         found += [f"job {job.metadata.labels['everforge.dev/role']}" for job in self.objects.jobs("agent")]
         core = self.objects.core
         label = {"label_selector": "everforge.dev/role"}
-        found += ["secret" for _ in core.list_namespaced_secret(self.name, **label).items]
         found += ["config" for _ in core.list_namespaced_config_map(self.name, **label).items]
         events = core.list_namespaced_event(self.name).items
         found += [f"event {event.reason}" for event in events if event.reason in LASTING]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from everforge.agents.runner_client import Patience, RunnerClient
+from everforge.model.credential import token_digest
 
 TOKEN = "0123456789abcdef" * 4
 # Short, so that a lost runner is known for lost within a test.
@@ -53,10 +54,15 @@ def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def running_pod(token_file: Path, *options: str) -> Iterator[RunnerPod]:
-    command = [sys.executable, "-m", "everforge.runners", "--listen", "127.0.0.1:0", "--token-file", str(token_file)]
+def running_pod(*options: str) -> Iterator[RunnerPod]:
+    command = [sys.executable, "-m", "everforge.runners", "--listen", "127.0.0.1:0"]
+    credential = [] if {"--token-file", "--token-digest"} & set(options) else ["--token-digest", token_digest(TOKEN)]
     process = subprocess.Popen(
-        [*command, *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+        [*command, *credential, *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
     )
     try:
         pod = RunnerPod(process)
@@ -68,9 +74,9 @@ def running_pod(token_file: Path, *options: str) -> Iterator[RunnerPod]:
 
 
 @pytest.fixture(scope="session")
-def start_pod(token_file: Path) -> Iterator[Callable[..., RunnerPod]]:
+def start_pod() -> Iterator[Callable[..., RunnerPod]]:
     with ExitStack() as stack:
-        yield lambda *options: stack.enter_context(running_pod(token_file, *options))
+        yield lambda *options: stack.enter_context(running_pod(*options))
 
 
 class Line:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,37 +105,51 @@ def _ended_and_closed(process: "subprocess.Popen[str]") -> None:
     process.communicate()
 
 
-@pytest.fixture
-def runners() -> list[Any]:
-    """Runners that are there; the last one serves the claims."""
-    return []
+class Runners:
+    """Starts a runner for each claim, as the operator does: with the claim's credential, while the agent waits."""
+
+    def __init__(self, start_pod: Callable[..., Any], starter: Executor) -> None:
+        self._start_pod, self._starter = start_pod, starter
+        self._starting: dict[str, Future[Any]] = {}
+
+    def __call__(self, claim: dict[str, Any]) -> str | None:
+        """The address of a claim's runner, None while it starts."""
+        credential = claim["spec"]["credentialDigest"]
+        if credential not in self._starting:
+            started = self._starter.submit(self._start_pod, "--token-digest", credential)
+            self._starting[credential] = started
+        pod = self._starting[credential]
+        return f"http://127.0.0.1:{pod.result().address[1]}" if pod.done() else None
+
+    @property
+    def latest(self) -> Any:
+        """The runner that was started last."""
+        return list(self._starting.values())[-1].result()
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, runners: list[Any]) -> Iterator[Cluster]:
-    def serve(_name: str) -> str | None:
-        return f"http://127.0.0.1:{runners[-1].address[1]}" if runners else None
+def runners(start_pod: Callable[..., Any]) -> Iterator[Runners]:
+    with ThreadPoolExecutor(1) as starter:
+        yield Runners(start_pod, starter)
 
+
+@pytest.fixture
+def cluster(tmp_path: Path, runners: Runners) -> Iterator[Cluster]:
     with ExitStack() as stack:
-        server = stack.enter_context(claims_served(serve))
+        server = stack.enter_context(claims_served(runners))
         yield Cluster(tmp_path, server, stack)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_campaign_survives_the_death_of_its_agent_and_of_its_runner(
-    cluster: Cluster, runners: list[Any], start_pod: Callable[..., Any]
-) -> None:
-    doomed, spare = start_pod(), start_pod()
-    runners.append(doomed)
+def test_campaign_survives_the_death_of_its_agent_and_of_its_runner(cluster: Cluster, runners: Runners) -> None:
     first = cluster.agent("agent-1")
     first.await_line("trial 0 search")
     first.process.kill()
     first.process.wait(60)
     second = cluster.agent("agent-2")
     second.await_line("trial 1 search")
-    runners.append(spare)
-    doomed.process.kill()
+    runners.latest.process.kill()
     assert second.ended() == 0, "".join(second.lines)
 
     record = CampaignRecord.model_validate_json(second.last_words.read_text())

@@ -218,6 +218,23 @@ def test_runner_killed_at_work_is_a_machine_fault_after_a_while(start_pod: Start
         pod.client().open_session(opening(), lambda _: pod.process.kill())
 
 
+def test_token_may_come_in_a_file_instead_of_its_digest(start_pod: StartPod, token_file: Path) -> None:
+    pod = start_pod("--token-file", str(token_file))
+    asked = {"path": "/v1/environment?device=cpu"}
+    assert (
+        status_of(pod.address, **asked, headers={"Authorization": f"Bearer {token_file.read_text().strip()}"})[0] == 200
+    )
+    assert status_of(pod.address, **asked, headers={"Authorization": "Bearer other"})[0] == 401
+
+
+@pytest.mark.parametrize("digest", ["", "sha256:", "f" * 64, "sha256:" + "F" * 64])
+def test_digest_that_is_none_is_refused(digest: str) -> None:
+    command = [sys.executable, "-m", "everforge.runners", "--listen", "127.0.0.1:0", f"--token-digest={digest}"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert ended.returncode == 2
+    assert "is not sha256:" in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "mode", "message"),
     [

@@ -1,7 +1,8 @@
 """The RunnerClaim object: an agent asks for a runner on a pool, and learns its address.
 
 The agent writes the spec, the operator the status. The agent says that it has nothing to evaluate by `idle`, and
-that it is done by `released`; only the operator says who holds a device.
+that it is done by `released`; only the operator says who holds a device. The runner's credential is the agent's: it
+draws a token, and gives its digest.
 """
 
 from enum import StrEnum
@@ -12,7 +13,7 @@ from pydantic import Field, model_validator
 from everforge.model.base import ApiRecord, Rule
 from everforge.model.condition import Conditions
 from everforge.model.metadata import ClaimMetadata
-from everforge.model.scalars import Count, DnsLabel, Timestamp
+from everforge.model.scalars import Count, Digest, DnsLabel, Timestamp
 from everforge.model.transitions import Table, is_terminal, may_follow, transition_rule
 
 CLAIM_KIND = "RunnerClaim"
@@ -85,6 +86,11 @@ class RunnerClaimSpec(ApiRecord):
             field="owner",
         ),
         Rule(
+            cel="self.credentialDigest == oldSelf.credentialDigest",
+            message="credentialDigest is immutable: create another RunnerClaim",
+            field="credentialDigest",
+        ),
+        Rule(
             cel="!oldSelf.released || self.released",
             message="a released claim stays released: create another RunnerClaim",
             field="released",
@@ -93,6 +99,9 @@ class RunnerClaimSpec(ApiRecord):
 
     pool: DnsLabel = Field(description="DevicePool to run on")
     owner: ClaimOwner = Field(description="KernelOptimization the runner works for")
+    credential_digest: Digest = Field(
+        description="Digest of the token that the runner will ask for: sha256 of 128 random bits or more"
+    )
     requester: Annotated[str, Field(max_length=253)] | None = Field(
         None, description="Pod of the agent that asks; says whose trials the runner evaluates"
     )
@@ -112,9 +121,8 @@ class RunnerClaimStatus(ApiRecord):
     RULES: ClassVar[tuple[Rule, ...]] = (
         transition_rule(CLAIM_TRANSITIONS, "phase"),
         Rule(
-            cel="self.phase != 'Bound' || (has(self.address) && has(self.credentialSecret) && has(self.holder) "
-            "&& has(self.since))",
-            message="a Bound claim has address, credentialSecret, holder and since",
+            cel="self.phase != 'Bound' || (has(self.address) && has(self.holder) && has(self.since))",
+            message="a Bound claim has address, holder and since",
             twin="_bound_is_reachable",
         ),
     )
@@ -130,16 +138,13 @@ class RunnerClaimStatus(ApiRecord):
     address: Annotated[str, Field(pattern=r"^https?://[^/?#]+$", max_length=512)] | None = Field(
         None, description="URL of the runner"
     )
-    credential_secret: DnsLabel | None = Field(
-        None, description="Secret, in the claim's namespace, whose key `token` the runner asks for"
-    )
     conditions: Conditions = Field([], description="Bound, with what keeps the claim waiting")
 
     @model_validator(mode="after")
     def _bound_is_reachable(self) -> Self:
-        needed = (self.address, self.credential_secret, self.holder, self.since)
+        needed = (self.address, self.holder, self.since)
         if self.phase is ClaimPhase.BOUND and None in needed:
-            raise ValueError("a Bound claim has address, credentialSecret, holder and since")
+            raise ValueError("a Bound claim has address, holder and since")
         return self
 
 

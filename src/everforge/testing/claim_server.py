@@ -3,7 +3,6 @@
 Tests of `agents/claims.py` and of the agent's process talk to it; the real ones are in the cluster tests.
 """
 
-import base64
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -11,22 +10,22 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-TOKEN = "0123456789abcdef" * 4
 SINCE = "2026-01-01T00:00:00Z"
 
 Json = dict[str, Any]
+# Called with the claim, again at each look until it is served.
+Serve = Callable[[Json], str | None]
 
 
 class ClaimServer(ThreadingHTTPServer):
-    """Claims by name. `serve` gives the address for a new claim, None while there is none for it."""
+    """Claims by name. `serve` gives the address of a runner for a new claim, None while there is none for it."""
 
     daemon_threads = True
 
-    def __init__(self, serve: Callable[[str], str | None]) -> None:
+    def __init__(self, serve: Serve) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.serve = serve
         self.claims: dict[str, Json] = {}
-        self.token = TOKEN
         self.failures: list[int] = []
         self.requests: list[str] = []
         self.lock = threading.Lock()
@@ -45,7 +44,7 @@ class ClaimServer(ThreadingHTTPServer):
         claim = self.claims[name]
         if claim.get("status", {}).get("phase", "Pending") != "Pending":
             return
-        address = self.serve(name)
+        address = self.serve(claim)
         claim["status"] = {"phase": "Pending", "message": "1 of 1 runners are held"}
         if address is not None:
             claim["status"] = {
@@ -53,7 +52,6 @@ class ClaimServer(ThreadingHTTPServer):
                 "holder": f"runner-of-{name}",
                 "since": SINCE,
                 "address": address,
-                "credentialSecret": f"{name}-credential",
             }
 
 
@@ -61,10 +59,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: ClaimServer
 
     def do_GET(self) -> None:
-        """Read a claim, or a Secret."""
+        """Read a claim."""
         name = self.path.rpartition("/")[2]
-        if "/secrets/" in self.path:
-            return self._answer(200, {"data": {"token": base64.b64encode(self.server.token.encode()).decode()}})
         with self.server.lock:
             if name not in self.server.claims:
                 return self._answer(404, {"message": f'runnerclaims "{name}" not found'})
@@ -110,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def claims_served(serve: Callable[[str], str | None]) -> Iterator[ClaimServer]:
+def claims_served(serve: Serve) -> Iterator[ClaimServer]:
     """A server that answers while the block runs."""
     with ClaimServer(serve) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -265,7 +265,7 @@ def _kopt_statuses(draw: st.DrawFn) -> KernelOptimizationStatus:
 def _claim_statuses(draw: st.DrawFn) -> RunnerClaimStatus:
     """A Bound claim has all that reaching its runner takes."""
     drawn: RunnerClaimStatus = draw(_from_fields(RunnerClaimStatus, phase=st.just(ClaimPhase.PENDING)))
-    known = None not in (drawn.address, drawn.credential_secret, drawn.holder, drawn.since)
+    known = None not in (drawn.address, drawn.holder, drawn.since)
     phases = [phase for phase in ClaimPhase if known or phase is not ClaimPhase.BOUND]
     return drawn.model_copy(update={"phase": draw(st.sampled_from(phases))})
 

@@ -14,6 +14,8 @@ from everforge.operator.reconciler import Reconciler
 from everforge.operator.settings import Settings
 from everforge.testing.simulated_cluster import SimulatedCluster
 
+CREDENTIAL = "sha256:" + "c" * 64
+
 
 class HandClock:
     """A clock that tests move."""
@@ -39,7 +41,7 @@ class World:
         self.cluster.put("Node", node("node-1"))
 
     def new_operator(self) -> Reconciler:
-        return Reconciler(self.cluster, self.settings, self.clock, lambda: "0" * 32)
+        return Reconciler(self.cluster, self.settings, self.clock)
 
     def all_keys(self) -> list[Key]:
         optimizations = [meta(o) for o in self.cluster.of_kind("KernelOptimization")]
@@ -91,7 +93,12 @@ class World:
             "apiVersion": "everforge.dev/v1alpha1",
             "kind": "RunnerClaim",
             "metadata": {"name": name, "namespace": meta(owner)["namespace"]},
-            "spec": {"pool": pool, "owner": {"name": meta(owner)["name"], "uid": meta(owner)["uid"]}, **spec},
+            "spec": {
+                "pool": pool,
+                "owner": {"name": meta(owner)["name"], "uid": meta(owner)["uid"]},
+                "credentialDigest": CREDENTIAL,
+                **spec,
+            },
         }
         return self.cluster.put("RunnerClaim", made)
 

@@ -10,10 +10,11 @@ from everforge.model.device_pool import DevicePool
 from everforge.model.manifest import KernelOptimization
 from everforge.model.runner_claim import RunnerClaim
 from everforge.operator.agent_job import agent_job, campaign_file
-from everforge.operator.runner_job import credential, device_template, runner_job
+from everforge.operator.runner_job import device_template, runner_job
 from everforge.operator.settings import Settings
 
 Make = Callable[..., dict[str, Any]]
+CREDENTIAL = "sha256:" + "c" * 64
 GPU = {
     "vendor": "NVIDIA",
     "architecture": "sm_90",
@@ -47,7 +48,11 @@ def claim() -> RunnerClaim:
             "apiVersion": "everforge.dev/v1alpha1",
             "kind": "RunnerClaim",
             "metadata": {"name": "one", "namespace": "team-a", "uid": "claim-uid"},
-            "spec": {"pool": "gpu", "owner": {"name": "softmax", "uid": "kopt-uid"}},
+            "spec": {
+                "pool": "gpu",
+                "owner": {"name": "softmax", "uid": "kopt-uid"},
+                "credentialDigest": CREDENTIAL,
+            },
         }
     )
 
@@ -118,13 +123,14 @@ RUNNER = {
     f"{POD}.imagePullSecrets": [{"name": "registry"}],
     f"{POD}.securityContext.supplementalGroups": [44],
     f"{POD}.volumes.2.emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"},
-    f"{POD}.volumes.3.secret.defaultMode": 0o440,
+    f"{POD}.volumes.3": None,
     f"{BOX}.image": "runner:1",
     f"{BOX}.imagePullPolicy": "Never",
     f"{BOX}.resources.limits": {"cpu": "4", "memory": "16Gi", "ephemeral-storage": "8Gi", "nvidia.com/gpu": "1"},
     f"{BOX}.resources.requests": {"cpu": "4", "memory": "16Gi", "ephemeral-storage": "8Gi", "nvidia.com/gpu": "1"},
     f"{BOX}.readinessProbe.httpGet.path": "/readyz",
-    f"{BOX}.volumeMounts.3": {"name": "credential", "mountPath": "/etc/everforge/credential", "readOnly": True},
+    f"{BOX}.args": ["--listen", "0.0.0.0:8473", "--token-digest", CREDENTIAL],
+    f"{BOX}.volumeMounts.3": None,
 }
 AGENT = {
     "metadata.ownerReferences.0.kind": "KernelOptimization",
@@ -180,9 +186,12 @@ def test_agent_gets_the_arguments_its_command_knows(agent: Any) -> None:
     }
 
 
-def test_no_pod_mounts_the_host(agent: Any, runner: Any) -> None:
-    kinds = {kind for pod in (agent, runner) for volume in at(pod, f"{POD}.volumes") for kind in set(volume) - {"name"}}
-    assert kinds == {"emptyDir", "configMap", "secret"}
+def test_no_pod_mounts_the_host_and_a_runner_nothing_of_the_clusters(agent: Any, runner: Any) -> None:
+    def kinds(pod: Any) -> set[str]:
+        return {kind for volume in at(pod, f"{POD}.volumes") for kind in set(volume) - {"name"}}
+
+    assert kinds(agent) == {"emptyDir", "configMap", "secret"}
+    assert kinds(runner) == {"emptyDir"}
 
 
 def test_broken_nodes_are_shunned_by_runners_and_disliked_by_agents(agent: Any, runner: Any) -> None:
@@ -207,14 +216,6 @@ def test_dynamically_allocated_device_comes_by_a_template(make: Make, claim: Run
     assert "nvidia.com/gpu" not in at(job, f"{BOX}.resources.limits")
     request = at(template, "spec.spec.devices.requests.0.exactly")
     assert (request["deviceClassName"], request["count"]) == ("gpu.nvidia.com", 1)
-
-
-def test_credential_belongs_to_its_claim_and_comes_without_a_token(claim: RunnerClaim, runner: Any) -> None:
-    secret = credential(claim)
-    assert at(secret, "metadata.ownerReferences.0.uid") == "claim-uid"
-    assert "data" not in secret
-    assert "stringData" not in secret
-    assert at(runner, f"{POD}.volumes.3.secret.secretName") == at(secret, "metadata.name")
 
 
 def test_agents_manifest_is_the_object_without_its_status(make: Make, optimization: KernelOptimization) -> None:

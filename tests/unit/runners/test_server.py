@@ -15,6 +15,7 @@ from everforge.model.base import Record
 from everforge.model.device import DeviceKind
 from everforge.model.session import Outcome, Progress
 from everforge.runners.errands import Abandoned, Bench, Errand
+from everforge.model.credential import token_digest
 from everforge.runners.server import Manners, RunnerServer
 from everforge.testing import samples
 
@@ -55,7 +56,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     with contextlib.ExitStack() as stack:
 
         def served(manners: Manners, workshop: Any = None) -> RunnerServer:
-            server = RunnerServer(("127.0.0.1", 0), TOKEN, lambda _: None, manners, workshop)
+            server = RunnerServer(("127.0.0.1", 0), token_digest(TOKEN), lambda _: None, manners, workshop)
             stack.callback(server.server_close)
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
             thread.start()

@@ -1,16 +1,15 @@
+"""Softmax of rows of 8192 × 16384 numbers."""
+
 import torch
 from torch import nn
 
-
-class Model(nn.Module):
-    """Softmax of each row."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.softmax(x, dim=1)
-
-
 batch_size = 8192
 features = 16384
+
+
+class Model(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(x, dim=1)
 
 
 def get_inputs():

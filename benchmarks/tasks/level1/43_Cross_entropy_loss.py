@@ -1,4 +1,4 @@
-"""Cross entropy of 32768 rows of 4096 scores with a class for each."""
+"""Cross entropy of 32768 rows of 4096 scores with a class for each, a share of which score best."""
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +14,9 @@ class Model(nn.Module):
 
 
 def get_inputs():
-    spread = 0.5 + 2 * torch.rand(())
-    return [spread * torch.randn(batch_size, classes), torch.randint(classes, (batch_size,))]
+    scores = (0.5 + 2 * torch.rand(())) * torch.randn(batch_size, classes)
+    is_best = torch.rand(batch_size) < 0.25 + 0.5 * torch.rand(())
+    return [scores, torch.where(is_best, scores.argmax(dim=1), torch.randint(classes, (batch_size,)))]
 
 
 def get_init_inputs():

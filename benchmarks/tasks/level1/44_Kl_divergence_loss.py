@@ -15,10 +15,8 @@ class Model(nn.Module):
 
 def get_inputs():
     spread = 0.5 + 2 * torch.rand(())
-    return [
-        torch.softmax(spread * torch.randn(batch_size, features), dim=1),
-        torch.softmax(2 * torch.rand(()) * torch.randn(batch_size, features), dim=1),
-    ]
+    scores = torch.randn(batch_size, features)
+    return [torch.softmax(scores + spread * torch.randn(batch_size, features), dim=1), torch.softmax(scores, dim=1)]
 
 
 def get_init_inputs():

@@ -13,8 +13,9 @@ class Model(nn.Module):
 
 
 def get_inputs():
-    spread, share = torch.rand(2)
-    return [spread * (1 + torch.randn(batch_size, features)), torch.where(torch.rand(features) < share, 1.0, -1.0)]
+    agreement = 0.5 + 2 * torch.rand(())
+    targets = torch.where(torch.rand(features) < 0.5, 1.0, -1.0)
+    return [agreement * targets + torch.randn(batch_size, features), targets]
 
 
 def get_init_inputs():

@@ -15,7 +15,7 @@ class Model(nn.Module):
 
 
 def get_inputs():
-    spread = 0.5 + 2 * torch.rand(())
+    spread = 1.5 + torch.rand(())
     anchor = torch.randn(batch_size, features)
     return [anchor, anchor + spread * torch.randn(batch_size, features), anchor + torch.randn(batch_size, features)]
 

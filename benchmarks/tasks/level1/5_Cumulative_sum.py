@@ -1,16 +1,15 @@
+"""Running sum along rows of 32768 × 4096 numbers."""
+
 import torch
 from torch import nn
 
-
-class Model(nn.Module):
-    """Running sum along each row."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cumsum(x, dim=1)
-
-
 batch_size = 32768
 features = 4096
+
+
+class Model(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cumsum(x, dim=1)
 
 
 def get_inputs():

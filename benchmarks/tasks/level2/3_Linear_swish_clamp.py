@@ -1,10 +1,14 @@
+"""A linear layer (16384 × 4096 → 4096), its Swish, clamped to ±1."""
+
 import torch
 from torch import nn
 
+batch_size = 16384
+in_features = 4096
+out_features = 4096
+
 
 class Model(nn.Module):
-    """A linear layer, its Swish, clamped."""
-
     def __init__(self, in_features: int, out_features: int):
         super().__init__()
         self.linear = nn.Linear(in_features, out_features)
@@ -12,11 +16,6 @@ class Model(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.linear(x)
         return torch.clamp(y * torch.sigmoid(y), -1.0, 1.0)
-
-
-batch_size = 16384
-in_features = 4096
-out_features = 4096
 
 
 def get_inputs():

@@ -20,6 +20,7 @@ from everforge.agents.claims import ClaimedRunners, Wanted
 from everforge.agents.cluster_api import ClusterAccess, ClusterApi
 from everforge.agents.metering import Meter
 from everforge.agents.pod import Pod, say
+from everforge.agents.reporting import reporting
 from everforge.agents.runner_client import OVER_TCP, Patience
 from everforge.agents.runner_supply import RunnerSupply
 from everforge.errors import EverforgeError, UsageError
@@ -76,9 +77,10 @@ def main() -> None:
     )
     try:
         assignment = _assignment(arguments)
-        supply = _supply(arguments, assignment)
-        with _metering(arguments.metrics) as meter:
-            code = pod.run(assignment.spec, supply, meter)
+        runners = _runners(arguments, assignment)
+        supply = RunnerSupply(runners, rest_after_s=REST_AFTER_S, close_after_s=arguments.release_after_seconds)
+        with _metering(arguments.metrics) as meter, reporting(runners.report) as reports:
+            code = pod.run(assignment.spec, supply, meter, reports)
     except UsageError as error:
         code = pod.ended(ExitCode.USAGE, str(error))
     except EverforgeError as error:
@@ -98,7 +100,7 @@ def _assignment(arguments: argparse.Namespace) -> Assignment:
     return assignment_of(manifest, arguments.device_pool, arguments.device, arguments.task_file)
 
 
-def _supply(arguments: argparse.Namespace, assignment: Assignment) -> RunnerSupply:
+def _runners(arguments: argparse.Namespace, assignment: Assignment) -> ClaimedRunners:
     if arguments.api_server is not None:
         access = ClusterAccess(arguments.api_server, arguments.namespace or "default")
     else:
@@ -112,8 +114,7 @@ def _supply(arguments: argparse.Namespace, assignment: Assignment) -> RunnerSupp
         idle_seconds=arguments.idle_seconds,
     )
     patience = Patience(OVER_TCP.news_s, OVER_TCP.connect_s, OVER_TCP.beat_s, lost_s=arguments.lost_after_seconds)
-    runners = ClaimedRunners(ClusterApi(access, API_PATIENCE_S), wanted, say, patience)
-    return RunnerSupply(runners, rest_after_s=REST_AFTER_S, close_after_s=arguments.release_after_seconds)
+    return ClaimedRunners(ClusterApi(access, API_PATIENCE_S), wanted, say, patience)
 
 
 @contextmanager

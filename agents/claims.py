@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from everforge.agents.cluster_api import ApiUnreachable, ClusterApi, Json
 from everforge.agents.runner_client import OVER_TCP, Patience, RunnerClient
 from everforge.errors import HarnessFault
+from everforge.model.agent_report import AgentReport
 from everforge.model.credential import token_digest
 from everforge.model.runner_claim import CLAIM_KIND, ClaimOwner, ClaimPhase, RunnerClaim, RunnerClaimSpec
 
@@ -105,6 +106,8 @@ class ClaimedRunners:
         self._patience, self._sleep, self._new_token = patience, sleep, new_token
         self._path = f"/apis/{API_VERSION}/namespaces/{api.namespace}/runnerclaims"
         self._made = 0
+        self._held: str | None = None
+        self._report: AgentReport | None = None
 
     def __call__(self) -> ClaimedRunner:
         """A runner of a new claim, as soon as there is one: waits for it for as long as it takes.
@@ -120,8 +123,15 @@ class ClaimedRunners:
         except BaseException:
             self.change(name, {"released": True})
             raise
+        self._held = name
         self._tell(f"RunnerClaim {name} is served by {claim.status.holder if claim.status else 'a runner'}")
         return runner
+
+    def report(self, report: AgentReport) -> None:
+        """Have the operator know how far the campaign has come: by the claim that is held, and by those to come."""
+        self._report = report
+        if self._held is not None:
+            self.change(self._held, {"report": report.written()})
 
     def read(self, name: str) -> RunnerClaim | None:
         """The claim of a name. Raises ApiUnreachable, ApiRefused; HarnessFault for one that is unreadable."""
@@ -156,6 +166,7 @@ class ClaimedRunners:
             requester=wanted.requester,
             priority=wanted.priority,
             idle_seconds=wanted.idle_seconds,
+            report=self._report,
         )
         owner = {"apiVersion": API_VERSION, "kind": "KernelOptimization", "name": wanted.owner.name}
         return {

@@ -41,7 +41,7 @@ class Ledger:
         self._overhead = previous.overhead if previous is not None else Spend()
         self._wasted_by_model = wasted_by_model(previous)
         self._state = SearchState(spec=spec, trials=trials, forgiven_before=forgiven_before(previous, len(trials)))
-        listener(CampaignStarted(spec=spec, resumed_trials=len(trials)))
+        listener(self._start(len(trials)))
         self.accept(facts)
 
     @property
@@ -95,7 +95,8 @@ class Ledger:
         )
         self._store.record_trial(trial)
         self._state = self._state.model_copy(update={"trials": (*self._state.trials, trial)})
-        self._listener(TrialFinished(trial=trial, spent=self.spent, reused=reused))
+        verdicts = self._state.history.by_verdict()
+        self._listener(TrialFinished(trial=trial, spent=self.spent, reused=reused, verdicts=verdicts))
 
     def charge(self, spend: Spend) -> None:
         """Count spend that no trial carries, with the seconds since the last mark; tokens are the model's."""
@@ -140,6 +141,16 @@ class Ledger:
         )
         self._store.record_campaign(record)
         return record
+
+    def _start(self, resumed_trials: int) -> CampaignStarted:
+        return CampaignStarted(
+            spec=self._spec,
+            resumed_trials=resumed_trials,
+            verdicts=self._state.history.by_verdict(),
+            spent=self.spent,
+            run_id=self._tracking.run_id,
+            experiment_id=self._tracking.experiment_id,
+        )
 
     @property
     def _next_number(self) -> int:

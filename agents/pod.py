@@ -20,7 +20,16 @@ from everforge.agents.workstation import Workstation
 from everforge.errors import DeviceFault, EverforgeError, MachineFault, StoreUnavailable, UsageError
 from everforge.model.campaign import CampaignRecord, CampaignSpec, CampaignState
 from everforge.model.verdict import ExitCode, Fault
-from everforge.search.events import CampaignStarted, Event, Noted, TaskAccepted, TrialFinished
+from everforge.search.events import (
+    CampaignStarted,
+    Event,
+    Listener,
+    Noted,
+    TaskAccepted,
+    TrialFinished,
+    all_of,
+    ignore,
+)
 from everforge.store.offline import OFFLINE
 from everforge.store.outbox import OutboxStore
 
@@ -45,12 +54,14 @@ class Pod:
     generators_of: GeneratorFactory = build_generators
     sleep: Sleep = time.sleep
 
-    def run(self, spec: CampaignSpec, supply: RunnerSupply, meter: Meter | None = None) -> int:
+    def run(
+        self, spec: CampaignSpec, supply: RunnerSupply, meter: Meter | None = None, listener: Listener = ignore
+    ) -> int:
         """One sitting of the campaign; the exit code of the process, whose reason is in the last words."""
         stop = StopSignal()
         try:
             with stop.installed(), supply:
-                return self._run(spec, supply, stop, meter)
+                return self._run(spec, supply, stop, meter, listener)
         except KeyboardInterrupt:
             return self.ended(signal_code(stop), "interrupted; the next pod resumes from the trials that are kept")
         except UsageError as error:
@@ -63,11 +74,13 @@ class Pod:
         except EverforgeError as error:
             return self.ended(ExitCode.HARNESS_FAULT, str(error))
 
-    def _run(self, spec: CampaignSpec, supply: RunnerSupply, stop: StopSignal, meter: Meter | None) -> int:
+    def _run(
+        self, spec: CampaignSpec, supply: RunnerSupply, stop: StopSignal, meter: Meter | None, listener: Listener
+    ) -> int:
         station = self._station(meter)
         with stop.interruptible():
             self._recall(spec, station.store)
-        record = station.run_campaign(spec, supply, listener=said, stop=stop)
+        record = station.run_campaign(spec, supply, listener=all_of(said, listener), stop=stop)
         # Nothing more will be asked of the device: it is somebody else's while the last writes wait.
         supply.discard()
         if record.state is CampaignState.INTERRUPTED:

@@ -13,6 +13,7 @@ from everforge.operator.claims import PoolClaims
 from everforge.operator.observed import Observed, Unreadable
 from everforge.operator.optimizations import optimization_actions
 from everforge.operator.pool_state import pool_status
+from everforge.operator.reports import latest_report
 from everforge.operator.settings import Settings
 from everforge.operator.writing import event_of, status_patch
 
@@ -54,7 +55,9 @@ def _pool(name: str, observed: Observed, settings: Settings, now: datetime) -> I
     pool = claims.pool
     if pool is None:
         return
-    before, after = pool.status, pool_status(pool, observed.nodes, claims.turn.runners, claims.waiting, now)
+    report = latest_report(claims.claims)
+    tools = report.toolchain if report is not None else None
+    before, after = pool.status, pool_status(pool, observed.nodes, claims.turn.runners, claims.waiting, now, tools)
     if after == before:
         return
     about = ObjectRef("DevicePool", name, pool.metadata.uid or "")

@@ -33,9 +33,7 @@ class Interests:
         if resource is POOLS:
             return self._of_pool(body["metadata"]["name"], gone)
         if resource is CLAIMS:
-            pool = body.get("spec", {}).get("pool", "")
-            self._pools.add(pool)
-            return {_pool(pool)}
+            return self._of_claim(body)
         if resource is NODES:
             return self._of_node(body, gone)
         return _of_child(body)
@@ -49,6 +47,13 @@ class Interests:
         else:
             self._targets[key] = pools
         return {key, *(_pool(name) for name in pools)}
+
+    def _of_claim(self, body: Mapping[str, Any]) -> set[Key]:
+        """News for its pool, which decides about it, and for its owner, whose agent reports in it."""
+        spec = body.get("spec", {})
+        pool, owner = spec.get("pool", ""), spec.get("owner", {}).get("name", "")
+        self._pools.add(pool)
+        return {_pool(pool), Key("KernelOptimization", owner, body["metadata"].get("namespace", ""))}
 
     def _of_pool(self, name: str, gone: bool) -> set[Key]:
         if gone:

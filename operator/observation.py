@@ -38,7 +38,7 @@ def observe(key: Key, cluster: Cluster) -> Observed:
 
 
 def observe_optimization(key: Key, cluster: Cluster) -> Observed:
-    """One KernelOptimization with its pools, its Jobs and pods, and whether what it names exists."""
+    """One KernelOptimization with its pools, Jobs, pods and its agents' claims, and whether what it names exists."""
     raw = cluster.get(OPTIMIZATIONS, key.name, key.namespace)
     if raw is None:
         return Observed(about=key)
@@ -49,7 +49,9 @@ def observe_optimization(key: Key, cluster: Cluster) -> Observed:
     selector = f"{names.OPTIMIZATION}={key.name}"
     jobs = _jobs(cluster.listed(JOBS, key.namespace, labels=selector))
     pods = _pods(cluster.listed(PODS, key.namespace, labels=selector))
-    observed = Observed(about=key, optimizations=(optimization,), pools=pools, jobs=jobs, pods=pods)
+    claims, _unreadable_claims = _claims(cluster.listed(CLAIMS, key.namespace))
+    claims = tuple(claim for claim in claims if claim.spec.owner.uid == optimization.metadata.uid)
+    observed = Observed(about=key, optimizations=(optimization,), pools=pools, claims=claims, jobs=jobs, pods=pods)
     warned = _with_warnings(observed, cluster)
     return replace(warned, missing=_missing(optimization, jobs, cluster))
 
@@ -57,13 +59,8 @@ def observe_optimization(key: Key, cluster: Cluster) -> Observed:
 def observe_pool(key: Key, cluster: Cluster) -> Observed:
     """One DevicePool with all claims on it, their owners, their runners, and the agents that asked."""
     pools, unreadable_pools = _pools({key.name}, cluster)
-    claims, unreadable = [], list(unreadable_pools)
-    for raw in cluster.listed(CLAIMS):
-        claim = object_of(RunnerClaim, raw)
-        if isinstance(claim, Unreadable):
-            unreadable.append(claim)
-        elif claim.spec.pool == key.name:
-            claims.append(claim)
+    everywhere, unreadable_claims = _claims(cluster.listed(CLAIMS))
+    claims = tuple(claim for claim in everywhere if claim.spec.pool == key.name)
     jobs = _jobs(cluster.listed(JOBS, labels=f"{names.ROLE}={names.RUNNER},{names.POOL}={key.name}"))
     pods = _pods(cluster.listed(PODS, labels=f"{names.POOL}={key.name}"))
     nodes = tuple(node_of(raw) for raw in cluster.listed(NODES))
@@ -71,8 +68,8 @@ def observe_pool(key: Key, cluster: Cluster) -> Observed:
         about=key,
         optimizations=_owners(claims, cluster),
         pools=pools,
-        claims=tuple(claims),
-        unreadable=tuple(unreadable),
+        claims=claims,
+        unreadable=(*unreadable_pools, *unreadable_claims),
         jobs=jobs,
         pods=pods,
         nodes=nodes,
@@ -84,6 +81,12 @@ def _pools(wanted: Iterable[str], cluster: Cluster) -> tuple[tuple[DevicePool, .
     found = [object_of(DevicePool, raw) for name in sorted(wanted) if (raw := cluster.get(POOLS, name)) is not None]
     readable = tuple(pool for pool in found if isinstance(pool, DevicePool))
     return readable, tuple(pool for pool in found if isinstance(pool, Unreadable))
+
+
+def _claims(raws: Iterable[Api]) -> tuple[tuple[RunnerClaim, ...], tuple[Unreadable, ...]]:
+    found = [object_of(RunnerClaim, raw) for raw in raws]
+    readable = tuple(claim for claim in found if isinstance(claim, RunnerClaim))
+    return readable, tuple(claim for claim in found if isinstance(claim, Unreadable))
 
 
 def _owners(claims: Sequence[RunnerClaim], cluster: Cluster) -> tuple[KernelOptimization, ...]:

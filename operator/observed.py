@@ -104,12 +104,13 @@ class Pod:
 
 @dataclass(frozen=True)
 class Node:
-    """A node, with what it offers and what its vendor's labels say of it."""
+    """A node, with what it offers, what its vendor's labels say of it, and the version of its kernel."""
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     allocatable: Mapping[str, str] = field(default_factory=dict)
     takes_pods: bool = True
+    kernel: str = ""
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def _status(
         trials=reduce(TrialCounts.plus, (row.trials for row in rows)),
         spend=_total([row.spend for row in rows]),
         targets=rows,
-        experiment_id=before.experiment_id,
+        experiment_id=next((v.experiment_id for v in verdicts if v.experiment_id), before.experiment_id),
         start_time=min(starts, default=None),
         completion_time=now if all(row.state.is_finished for row in rows) else None,
     )

@@ -1,23 +1,21 @@
-"""What a DevicePool is worth, from what its nodes report: devices, driver, and whether one may time on them.
+"""What a DevicePool is worth, from what its nodes report: devices, driver, tools, and whether one may time on them.
 
 `claims.py` gives no runner on a pool that is not ready: a device that others use at the same time measures nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from everforge.model.condition import Condition, ConditionStatus, with_condition
 from everforge.model.device_pool import DevicePool, DevicePoolStatus, PoolCondition, Vendor
+from everforge.model.scalars import MAX_VERSION, MAX_VERSIONS
+from everforge.operator.node_labels import driver_of, sharing_of, tools_of
 from everforge.operator.observed import Node
 from everforge.operator.troubles import Trouble
 
-# NVIDIA's feature discovery; Intel's names no driver.
-DRIVER_LABEL = "nvidia.com/cuda.driver-version.full"
-SHARING_LABEL = "nvidia.com/gpu.sharing-strategy"
-PRODUCT_LABEL = "nvidia.com/gpu.product"
-# What the vendors count on the board; a plugin that offers more than this has split devices.
-COUNT_LABELS = {"nvidia.com/gpu": "nvidia.com/gpu.count", "gpu.intel.com/": "gpu.intel.com/device.count"}
 MAX_DRIVERS = 8
+# What is asked of nodes, whatever a runner says of it.
+NODE_TOOLS = ("cuda", "kernel", "product")
 
 
 def nodes_of(pool: DevicePool, nodes: Sequence[Node]) -> list[Node]:
@@ -60,10 +58,17 @@ def trouble_of_pool(pool: DevicePool, nodes: Sequence[Node]) -> Trouble | None:
     return None
 
 
-def pool_status(pool: DevicePool, nodes: Sequence[Node], runners: int, waiting: int, now: datetime) -> DevicePoolStatus:
-    """The pool's status as it should read now."""
+def pool_status(
+    pool: DevicePool,
+    nodes: Sequence[Node],
+    runners: int,
+    waiting: int,
+    now: datetime,
+    reported: Mapping[str, str] | None = None,
+) -> DevicePoolStatus:
+    """The pool's status as it should read now; `reported` are the tools that its last runner named."""
     members = nodes_of(pool, nodes)
-    drivers = sorted({driver for node in members if (driver := node.labels.get(DRIVER_LABEL))})
+    drivers = sorted({driver for node in members if (driver := driver_of(node, pool.spec.vendor))})
     before = pool.status or DevicePoolStatus()
     return DevicePoolStatus(
         observed_generation=pool.metadata.generation,
@@ -74,7 +79,7 @@ def pool_status(pool: DevicePool, nodes: Sequence[Node], runners: int, waiting: 
         waiting=waiting,
         driver=drivers[0] if len(drivers) == 1 else None,
         drivers=drivers[:MAX_DRIVERS] if len(drivers) > 1 else [],
-        toolchain=before.toolchain,
+        toolchain=_toolchain(pool, members, reported, before.toolchain),
     )
 
 
@@ -91,7 +96,7 @@ def _conditions(
 
 def _driver_finding(drivers: Sequence[str]) -> tuple[ConditionStatus, str, str]:
     if not drivers:
-        return ConditionStatus.UNKNOWN, "NotReported", "no node has a label that names its driver"
+        return ConditionStatus.UNKNOWN, "NotReported", "no node tells its driver: see the vendor's feature discovery"
     if len(drivers) == 1:
         return ConditionStatus.TRUE, "OneDriver", f"every node that reports one has driver {drivers[0]}"
     listed = ", ".join(drivers[:MAX_DRIVERS])
@@ -105,14 +110,20 @@ def _driver_finding(drivers: Sequence[str]) -> tuple[ConditionStatus, str, str]:
 def _shared(pool: DevicePool, node: Node) -> str | None:
     if pool.spec.vendor is Vendor.CPU:
         return None
-    strategy = node.labels.get(SHARING_LABEL, "none")
-    if strategy not in ("none", ""):
-        return f"label {SHARING_LABEL}={strategy}"
-    if node.labels.get(PRODUCT_LABEL, "").endswith("-SHARED"):
-        return f"label {PRODUCT_LABEL}={node.labels[PRODUCT_LABEL]}"
     resource = pool.spec.allocation.extended_resource if pool.spec.allocation else None
-    for prefix, label in COUNT_LABELS.items():
-        real = node.labels.get(label, "")
-        if resource and resource.name.startswith(prefix) and real.isdigit() and devices_of(pool, node) > int(real):
-            return f"{real} on the board, {devices_of(pool, node)} offered as {resource.name}"
-    return None
+    name = resource.name if resource is not None else None
+    return sharing_of(node, pool.spec.vendor, name, devices_of(pool, node))
+
+
+def _toolchain(
+    pool: DevicePool, members: Sequence[Node], reported: Mapping[str, str] | None, before: Mapping[str, str]
+) -> dict[str, str]:
+    """What nodes say now, and what a runner said last, also of a pool that has had none for a while."""
+    by_nodes: dict[str, set[str]] = {}
+    for node in members:
+        for tool, version in tools_of(node, pool.spec.vendor).items():
+            by_nodes.setdefault(tool, set()).add(version)
+    seen = {tool: ", ".join(sorted(versions))[:MAX_VERSION] for tool, versions in sorted(by_nodes.items())}
+    by_runner = reported or {tool: version for tool, version in before.items() if tool not in NODE_TOOLS}
+    others = [(tool, version) for tool, version in sorted(by_runner.items()) if tool not in NODE_TOOLS]
+    return {**seen, **dict(others[: MAX_VERSIONS - len(NODE_TOOLS)])}

@@ -5,11 +5,11 @@ same candidates twice.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from everforge.model.base import digest_of
-from everforge.model.campaign import StopReason
+from everforge.model.campaign import CampaignRecord, StopReason
 from everforge.model.kopt_status import TargetState, TargetStatus
 from everforge.model.manifest import KernelOptimization, Target
 from everforge.operator import names
@@ -17,7 +17,7 @@ from everforge.operator.actions import Action, CreateConfigMap, CreateJob, Reque
 from everforge.operator.agent_job import agent_job, campaign_file, references_of
 from everforge.operator.attempts import deletions, retry_wait_s, time_text, tried
 from everforge.operator.observed import Job, Observed, Reference
-from everforge.operator.reports import finished_row, record_of
+from everforge.operator.reports import finished_row, latest_report, record_of, reported_row
 from everforge.operator.settings import Settings
 from everforge.operator.troubles import End, Ending, Trouble, refusal, trouble_of
 
@@ -27,11 +27,12 @@ NOT_THE_AGENTS = {"suspend", "priority", "queue_name", "retention", "targets"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is found of a target: its row, what to do, and what stands in its way."""
+    """What is found of a target: its row, what to do, what stands in its way, and where its trials are kept."""
 
     row: TargetStatus
     actions: tuple[Action, ...] = ()
     trouble: Trouble | None = None
+    experiment_id: str | None = None
 
 
 def spec_hash(optimization: KernelOptimization, target: Target) -> str:
@@ -53,15 +54,27 @@ class TargetDecision:
         self._jobs = [job for job in owned if job.role == "agent" and job.pool == target.device_pool]
         self._ours = [job for job in self._jobs if job.spec == self._spec]
         self._live = [job for job in self._jobs if not job.finished]
+        self._report = latest_report(
+            claim
+            for claim in observed.claims
+            if claim.spec.owner.uid == optimization.metadata.uid and claim.spec.pool == target.device_pool
+        )
 
     def decide(self, before: TargetStatus | None) -> Verdict:
         """What to do, and the row as it should read."""
         row = before or TargetStatus(device_pool=self._target.device_pool)
         if row.state.is_finished:
             return Verdict(row, tuple(deletions(self._live, config_map=True)))
+        verdict = self._of_unfinished(reported_row(row, self._report))
+        reported = self._report.experiment_id if self._report is not None else None
+        return replace(verdict, experiment_id=verdict.experiment_id or reported)
+
+    def _of_unfinished(self, row: TargetStatus) -> Verdict:
         endings = tried(self._ours, self._observed)
-        if (ended := self._ended(row, endings)) is not None:
-            return Verdict(ended, tuple(deletions(self._live, config_map=True)))
+        record = record_of(endings[-1].told) if endings else None
+        if (ended := self._ended(row, endings, record)) is not None:
+            place = record.experiment_id if record is not None else None
+            return Verdict(ended, tuple(deletions(self._live, config_map=True)), experiment_id=place)
         if self._optimization.spec.suspend:
             return Verdict(_standing(row, TargetState.SUSPENDED), tuple(deletions(self._live, config_map=True)))
         pool = self._observed.pool(self._target.device_pool)
@@ -76,12 +89,13 @@ class TargetDecision:
             return Verdict(_standing(row, TargetState.PENDING), tuple(deletions(self._live, config_map=True)), ending)
         return self._started(row, endings)
 
-    def _ended(self, row: TargetStatus, endings: Sequence[Ending]) -> TargetStatus | None:
+    def _ended(
+        self, row: TargetStatus, endings: Sequence[Ending], record: CampaignRecord | None
+    ) -> TargetStatus | None:
         """The row of a target that has come to an end: the agent's word, or the operator's that it gives up."""
         if not endings:
             return None
         last = endings[-1]
-        record = record_of(last.told)
         if record is not None and (finished := finished_row(row, record, self._now)) is not None:
             return finished
         if last.end is End.REFUSED:

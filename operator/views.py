@@ -109,6 +109,7 @@ def node_of(raw: Api) -> Node:
         labels=raw["metadata"].get("labels", {}),
         allocatable={name: str(amount) for name, amount in status.get("allocatable", {}).items()},
         takes_pods=ready and not raw.get("spec", {}).get("unschedulable", False),
+        kernel=status.get("nodeInfo", {}).get("kernelVersion", ""),
     )
 
 

@@ -15,6 +15,8 @@ from object_tables import smallest
 from everforge.agents.claims import ClaimedRunner, ClaimedRunners, Wanted
 from everforge.agents.cluster_api import ApiRefused, ClusterAccess, ClusterApi
 from everforge.errors import EverforgeError, HarnessFault
+from everforge.model.agent_report import AgentReport
+from everforge.model.kopt_status import TrialCounts
 from everforge.model.runner_claim import ClaimOwner
 
 CRDS = Path(__file__).parents[2] / "crds"
@@ -135,13 +137,19 @@ def served(here: Namespace) -> ClaimedRunner:
     return waiting.result(DEADLINE_S)
 
 
-def test_agent_claims_rests_resumes_and_releases_with_its_own_rights(here: Namespace) -> None:
-    runner = served(here)
+def test_agent_claims_rests_resumes_reports_and_releases_with_its_own_rights(here: Namespace) -> None:
+    agent = here.agent()
+    waiting = starting(agent)
+    here.claim()
+    here.serve()
+    runner = waiting.result(DEADLINE_S)
     assert here.claim()["spec"]["owner"]["uid"] == here.owner.uid
     runner.rest()
     assert here.claim()["spec"]["idle"] is True
     assert runner.resume()
     assert here.claim()["spec"]["idle"] is False
+    agent.report(AgentReport(trials=TrialCounts(finished=3), toolchain={"torch": "2.11.0"}))
+    assert here.claim()["spec"]["report"]["trials"]["finished"] == 3
     runner.close()
     assert here.claim()["spec"]["released"] is True
 

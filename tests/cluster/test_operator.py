@@ -151,6 +151,20 @@ def test_applied_optimization_gets_its_agent_and_says_so(objects: Objects, kubel
     assert objects.status()["targets"][0]["state"] == "Succeeded"
 
 
+def test_what_an_agent_reports_in_its_claim_is_seen_while_it_runs(objects: Objects, kubelet: KubeletByHand) -> None:
+    objects.claim("one", objects.apply())
+    (pod,) = eventually(lambda: kubelet.pods(objects.namespace, "agent"), "the agent's pod")
+    kubelet.run(pod)
+    for finished in (1, 2):
+        said = {"trials": {"finished": finished}, "spend": {"trials": finished}, "toolchain": {"torch": "2.11.0"}}
+        objects.edit("one", "runnerclaims", report=said)
+        eventually(lambda: objects.status().get("trials", {}).get("finished") == finished, "the count")  # noqa: B023
+    assert objects.status()["targets"][0]["trials"]["finished"] == 2
+    assert objects.condition("Succeeded") == ("Unknown", "NotFinished")
+    found = objects.custom.get_cluster_custom_object(GROUP, VERSION, "devicepools", objects.pool)
+    assert found["status"]["toolchain"] == {"torch": "2.11.0"}
+
+
 def test_namespace_refuses_what_is_not_restricted(objects: Objects) -> None:
     loose: Any = {"metadata": {"name": "loose"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
     with pytest.raises(ApiException, match="violates PodSecurity"):

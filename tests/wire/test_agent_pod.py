@@ -162,6 +162,11 @@ def test_campaign_survives_the_death_of_its_agent_and_of_its_runner(cluster: Clu
     # What the dead runner was asked is known for the machine's fault, and held against no candidate.
     failed = [trial for trial in trials if trial.evaluation.verdict is Verdict.INFRA_ERROR]
     assert len(failed) <= 2
+    # What was said on the way is what the last words say: the second agent counts the first one's trials.
+    reports = [claim["spec"]["report"] for claim in cluster.server.claims.values() if claim["spec"].get("report")]
+    assert reports[-1]["runId"] == record.run_id
+    assert 0 < reports[-1]["trials"]["finished"] <= record.trials
+    assert "torch" in reports[-1]["toolchain"]
     released = [
         claim["spec"]["released"] for name, claim in cluster.server.claims.items() if name.startswith("agent-2")
     ]

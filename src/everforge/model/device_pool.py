@@ -22,6 +22,8 @@ from everforge.model.scalars import (
     LabelValue,
     QualifiedName,
     Quantity,
+    Version,
+    Versions,
 )
 
 
@@ -194,9 +196,6 @@ class DevicePoolSpec(ApiRecord):
         return self
 
 
-ShortText = Annotated[str, Field(max_length=256)]
-
-
 class DevicePoolStatus(ApiRecord):
     """What the operator knows of a pool; its size does not depend on the number of nodes."""
 
@@ -206,12 +205,13 @@ class DevicePoolStatus(ApiRecord):
     devices: Count = Field(0, description="Devices those nodes offer")
     runners: Count = Field(0, description="Runners that hold a device")
     waiting: Count = Field(0, description="Claims that wait for a runner")
-    driver: ShortText | None = Field(None, description="Driver version, where all nodes agree")
-    drivers: Annotated[list[ShortText], Field(max_length=8)] = Field(
+    driver: Version | None = Field(None, description="Driver version, where all nodes agree")
+    drivers: Annotated[list[Version], Field(max_length=8)] = Field(
         [], description="Driver versions that nodes report, where they differ"
     )
-    toolchain: Annotated[dict[Annotated[str, Field(max_length=63)], ShortText], Field(max_length=16)] = Field(
-        {}, description="Tool to version, as the pool's last runner reported it"
+    toolchain: Versions = Field(
+        {},
+        description="Tool to version: cuda, kernel and product as nodes report them, the rest as the last runner did",
     )
 
 

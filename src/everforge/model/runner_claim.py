@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from everforge.model.agent_report import AgentReport
 from everforge.model.base import ApiRecord, Rule
 from everforge.model.condition import Conditions
 from everforge.model.metadata import ClaimMetadata
@@ -112,6 +113,7 @@ class RunnerClaimSpec(ApiRecord):
         60, description="How long the runner may idle while others wait, before it is taken back"
     )
     idle: bool = Field(False, description="The agent has nothing to evaluate just now")
+    report: AgentReport | None = Field(None, description="How far the campaign has come, as the agent counts")
     released: bool = Field(False, description="The agent is done with the runner; this cannot be taken back")
 
 

@@ -44,6 +44,10 @@ MEANINGS = {
     IMAGE: "an image with a tag or a digest, such as everforge/runner-cpu:1.0",
 }
 
+# A tool's version as it says itself, and how many tools are worth telling.
+MAX_VERSION = 256
+MAX_VERSIONS = 16
+
 DnsLabel = Annotated[str, Field(pattern=LABEL, max_length=63)]
 DnsSubdomain = Annotated[str, Field(pattern=SUBDOMAIN, max_length=253)]
 ConfigKey = Annotated[str, Field(pattern=CONFIG_KEY, max_length=253)]
@@ -55,6 +59,8 @@ Commit = Annotated[str, Field(pattern=COMMIT, max_length=40)]
 Digest = Annotated[str, Field(pattern=DIGEST, max_length=71)]
 PinnedImage = Annotated[str, Field(pattern=PINNED_IMAGE, max_length=512)]
 Image = Annotated[str, Field(pattern=IMAGE, max_length=512)]
+Version = Annotated[str, Field(max_length=MAX_VERSION)]
+Versions = Annotated[dict[Annotated[str, Field(max_length=63)], Version], Field(max_length=MAX_VERSIONS)]
 Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 PositiveCount = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 

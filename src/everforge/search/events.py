@@ -2,18 +2,25 @@
 
 from collections.abc import Callable
 
+from pydantic import Field
+
 from everforge.model.base import Record
 from everforge.model.budget import Spend
 from everforge.model.campaign import CampaignRecord, CampaignSpec
 from everforge.model.session import TaskFacts
 from everforge.model.trial import Conversation, Trial
+from everforge.model.verdict import Verdict
 
 
 class CampaignStarted(Record):
-    """A sitting begins; `resumed_trials` were recorded by earlier ones."""
+    """A sitting begins; `resumed_trials` were recorded by earlier ones, and ended with `verdicts`."""
 
     spec: CampaignSpec
     resumed_trials: int
+    verdicts: dict[Verdict, int] = Field(default_factory=dict)
+    spent: Spend = Spend()
+    run_id: str | None = None
+    experiment_id: str | None = None
 
 
 class TaskAccepted(Record):
@@ -36,11 +43,15 @@ class ModelReplied(Record):
 
 
 class TrialFinished(Record):
-    """A trial was measured and recorded; `reused` if an earlier verdict on the same candidate stood in."""
+    """A trial was measured and recorded; `reused` if an earlier verdict on the same candidate stood in.
+
+    `spent` and `verdicts` are of the whole campaign, this trial included.
+    """
 
     trial: Trial
     spent: Spend
     reused: bool = False
+    verdicts: dict[Verdict, int] = Field(default_factory=dict)
 
 
 class Noted(Record):

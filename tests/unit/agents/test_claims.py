@@ -10,7 +10,9 @@ import pytest
 from everforge.agents.claims import ClaimedRunner, ClaimedRunners, Wanted
 from everforge.agents.cluster_api import ApiRefused, ApiUnreachable, ClusterAccess, ClusterApi
 from everforge.errors import HarnessFault, UsageError
+from everforge.model.agent_report import AgentReport
 from everforge.model.credential import token_digest
+from everforge.model.kopt_status import TrialCounts
 from everforge.model.runner_claim import ClaimOwner, RunnerClaim
 from everforge.testing.claim_server import ClaimServer, claims_served
 
@@ -149,6 +151,23 @@ def test_claim_that_ends_before_it_is_served_is_a_machine_fault(
     with pytest.raises(HarnessFault, match="5 runners failed"):
         agent.start()
     assert spec_of(server, "softmax-agent-1")["released"] is True
+
+
+def test_progress_is_told_by_the_claim_that_is_held_and_by_the_next_one(server: ClaimServer, agent: Agent) -> None:
+    agent.start.report(AgentReport(trials=TrialCounts(finished=1)))
+    runner = agent.start()
+    assert told_by(server, "softmax-agent-1") == 1
+    agent.start.report(AgentReport(trials=TrialCounts(finished=2)))
+    assert told_by(server, "softmax-agent-1") == 2
+    runner.close()
+    agent.start()
+    assert told_by(server, "softmax-agent-2") == 2
+
+
+def told_by(server: ClaimServer, name: str) -> int:
+    report = RunnerClaim.model_validate(server.claims[name]).spec.report
+    assert report is not None
+    return report.trials.finished
 
 
 def test_runner_that_rests_says_so_and_is_there_when_it_is_needed_again(server: ClaimServer, agent: Agent) -> None:

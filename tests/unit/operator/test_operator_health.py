@@ -155,9 +155,9 @@ def test_change_of_a_pool_is_news_for_whoever_named_it() -> None:
     assert told == [KEY]
 
 
-def test_change_of_a_claim_is_news_for_its_pool() -> None:
-    body = {"metadata": {"name": "c", "namespace": "a"}, "spec": {"pool": "cpu"}}
-    assert told_of(lambda interests: interests.changed(CLAIMS, body, gone=False)) == {KEY}
+def test_change_of_a_claim_is_news_for_its_pool_and_its_owner() -> None:
+    body = {"metadata": {"name": "c", "namespace": "a"}, "spec": {"pool": "cpu", "owner": {"name": "k"}}}
+    assert told_of(lambda interests: interests.changed(CLAIMS, body, gone=False)) == {KEY, K}
 
 
 def test_change_of_a_job_is_news_for_what_its_labels_name() -> None:

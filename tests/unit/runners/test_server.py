@@ -12,10 +12,10 @@ import pytest
 
 from everforge.clock import SystemClock
 from everforge.model.base import Record
+from everforge.model.credential import token_digest
 from everforge.model.device import DeviceKind
 from everforge.model.session import Outcome, Progress
 from everforge.runners.errands import Abandoned, Bench, Errand
-from everforge.model.credential import token_digest
 from everforge.runners.server import Manners, RunnerServer
 from everforge.testing import samples
 

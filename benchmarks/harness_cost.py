@@ -21,8 +21,8 @@ TASK = """
 import torch
 from torch import nn
 
-rows = 2048
-columns = 4096
+rows = ROWS
+columns = COLUMNS
 
 class Model(nn.Module):
     def forward(self, x):
@@ -81,6 +81,7 @@ library = ctypes.CDLL(load_inline("softmax", SOURCE, extra_cflags=["-O3", "-fope
 
 class ModelNew(nn.Module):
     def forward(self, x):
+        x = x.contiguous()
         y = torch.empty_like(x)
         sizes = [ctypes.c_int64(size) for size in x.shape]
         library.softmax(ctypes.c_void_p(x.data_ptr()), ctypes.c_void_p(y.data_ptr()), *sizes)
@@ -102,17 +103,26 @@ def softmax(x, y, columns, BLOCK: tl.constexpr):
 
 class ModelNew(nn.Module):
     def forward(self, x):
+        x = x.contiguous()
         y = torch.empty_like(x)
         softmax[(x.shape[0],)](x, y, x.shape[1], triton.next_power_of_2(x.shape[1]))
         return y
 """
 )
 KERNELS = {DeviceKind.CPU: ("C++ kernel", CPP), DeviceKind.CUDA: ("Triton kernel", TRITON)}
-VARIANTS = (
-    Variant(name="large"),
-    Variant(name="small", constants={"rows": 64}),
-    Variant(name="odd", constants={"columns": 1001}),
-)
+# Half a millisecond of a GPU's bandwidth, and some of a CPU's.
+SIZES = {DeviceKind.CPU: (2048, 4096), DeviceKind.CUDA: (16384, 16384)}
+
+
+def variants(rows: int, columns: int) -> tuple[Variant, ...]:
+    """Three shapes: as stated, an eighth of the rows, an odd number of columns."""
+    return (
+        Variant(name="large"),
+        Variant(name="small", constants={"rows": rows // 8}),
+        Variant(name="odd", constants={"columns": columns // 4 - 23}),
+    )
+
+
 STAGES = ("compile", "verify", "time", "overhead")
 
 
@@ -123,16 +133,18 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10, help="trials per kind of candidate")
     arguments = parser.parse_args()
     runner = start_local_runner()
-    task = TaskSpec(name="softmax", source=TASK, variants=VARIANTS)
+    rows, columns = SIZES[arguments.device]
+    source = TASK.replace("ROWS", str(rows)).replace("COLUMNS", str(columns))
+    task = TaskSpec(name="softmax", source=source, variants=variants(rows, columns))
     began_s = time.monotonic()
     opened = runner.open_session(OpenSession(task=task, device=arguments.device), ignore)
     opening_s = time.monotonic() - began_s
     environment = opened.facts.environment
     print(f"{environment.device_name} ({environment.architecture}), {environment.cores} cores")
-    print(f"{len(VARIANTS)} variants x 5 seeds; sandbox: {', '.join(environment.isolation) or 'none'}")
+    print(f"softmax of {rows} x {columns}, 3 variants x 5 seeds; jail: {', '.join(environment.isolation) or 'none'}")
     print(f"opening the session, baselines compiled and timed: {opening_s:.1f} s")
     shares = "".join(f"{stage:>10}" for stage in STAGES)
-    print(f"{'candidate':<16}{'verdict':<14}{'trials/min':>10}{shares}  overhead s: median [least, most]")
+    print(f"{'candidate':<16}{'verdict':<14}{'trials/min':>10}{shares}  a trial, s; overhead, s: medians [least, most]")
     for name, source in (("plain PyTorch", PYTORCH), KERNELS[arguments.device], ("wrong", WRONG)):
         began_s = time.monotonic()
         evaluations = [judge(runner, opened.session_id, source, number) for number in range(arguments.trials)]
@@ -152,10 +164,14 @@ def row(name: str, evaluations: list[Evaluation], wall_s: float) -> str:
     stages = [evaluation.stages for evaluation in evaluations]
     total_s = sum(stage.total for stage in stages)
     shares = "".join(f"{sum(getattr(stage, part) for stage in stages) / total_s:>10.0%}" for part in STAGES)
-    overhead = sorted(stage.overhead for stage in stages)
     verdict = statistics.mode(evaluation.verdict for evaluation in evaluations)
-    spread = f"{statistics.median(overhead):.2f} [{overhead[0]:.2f}, {overhead[-1]:.2f}]"
-    return f"{name:<16}{verdict:<14}{len(stages) / wall_s * 60:>10.1f}{shares}  {spread}"
+    spreads = "; ".join(spread([getattr(stage, part) for stage in stages]) for part in ("total", "overhead"))
+    return f"{name:<16}{verdict:<14}{len(stages) / wall_s * 60:>10.1f}{shares}  {spreads}"
+
+
+def spread(values_s: list[float]) -> str:
+    """Median, least and most."""
+    return f"{statistics.median(values_s):.2f} [{min(values_s):.2f}, {max(values_s):.2f}]"
 
 
 def ignore(_: Progress) -> None:

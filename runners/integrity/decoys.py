@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from everforge.runners.integrity.launches import Launch, address_in, intercepted
+from everforge.runners.integrity.launches import Launch, addresses_in, intercepted
 from everforge.runners.integrity.own_kernels import alive
 from everforge.runners.tensors.poison import poisoned_host_memory
 from everforge.runners.tensors.trees import leaves
@@ -186,8 +186,8 @@ def _memories(arguments: Any) -> tuple[list[Memory], bool]:
 
 def _addresses(arguments: Any) -> list[int]:
     # No memory lies in the first 4 GiB of an address space of 64 bits, and sizes are smaller.
-    found = [address_in(value) for value in arguments] if isinstance(arguments, tuple) else []
-    return [address for address in found if address is not None and address >= 1 << 32]
+    found = [address for value in arguments for address in addresses_in(value)] if isinstance(arguments, tuple) else []
+    return [address for address in found if address >= 1 << 32]
 
 
 def _tensor_at(address: int) -> torch.Tensor | None:

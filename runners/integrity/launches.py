@@ -34,6 +34,11 @@ from everforge.runners.integrity.own_kernels import (
     own_loaded,
 )
 
+_BY_REFERENCE = type(ctypes.byref(ctypes.c_int()))
+# A kernel has tens of arguments; what looks like more is data.
+_MOST_PARTS = 256
+_NESTING = 4
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -287,13 +292,27 @@ def _exchange_in_dict(holder: dict[Any, Any], pairs: dict[int, tuple[Any, Any]])
     holder.update(found)
 
 
-def address_in(value: Any) -> int | None:
-    """The address an argument stands for where it may be one: a number, a pointer, an array of NumPy's."""
+def addresses_in(value: Any, depth: int = 0) -> Iterator[int]:
+    """The addresses an argument may stand for: a number, a pointer, an array of NumPy's, or ctypes' arrays of these."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, ctypes.c_void_p):
-        return value.value
-    if isinstance(value, ctypes._Pointer):
-        return ctypes.cast(value, ctypes.c_void_p).value
-    interface = getattr(value, "__array_interface__", None)  # NumPy's
-    return int(interface["data"][0]) if isinstance(interface, dict) else None
+        yield value
+    elif isinstance(value, ctypes.c_void_p):
+        yield value.value or 0
+    elif isinstance(value, ctypes._Pointer):
+        yield ctypes.cast(value, ctypes.c_void_p).value or 0
+    elif isinstance(value, (ctypes.Array, ctypes.Structure, _BY_REFERENCE)):
+        yield from _inside(value, depth)
+    elif isinstance(interface := getattr(value, "__array_interface__", None), dict):  # NumPy's
+        yield int(interface["data"][0])
+
+
+def _inside(value: Any, depth: int) -> Iterator[int]:
+    """The addresses in an aggregate of ctypes: kernels take their tensors in one as often as one by one."""
+    if isinstance(value, ctypes.Array):
+        parts = value[:_MOST_PARTS]
+    elif isinstance(value, ctypes.Structure):
+        parts = [getattr(value, field[0]) for field in getattr(value, "_fields_", [])[:_MOST_PARTS]]
+    else:
+        parts = [value._obj]
+    for part in parts if depth < _NESTING else []:
+        yield from addresses_in(part, depth + 1)

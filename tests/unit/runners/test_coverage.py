@@ -220,6 +220,11 @@ EXTENSION = r"""
 extern "C" void add_exp_at(const float* x, float* y, int64_t count) {
   for (int64_t i = 0; i < count; ++i) y[i] = std::exp(x[i]) + 1;
 }
+struct Both { const float* x; float* y; };
+extern "C" void add_exp_in(void* const* at, const int64_t* counts) {
+  add_exp_at(static_cast<const float*>(at[0]), static_cast<float*>(at[1]), counts[0]);
+}
+extern "C" void add_exp_of(const Both* both, int64_t count) { add_exp_at(both->x, both->y, count); }
 static at::Tensor add_exp(const at::Tensor& x) {
   at::Tensor y = at::empty_like(x);
   add_exp_at(x.const_data_ptr<float>(), y.mutable_data_ptr<float>(), x.numel());
@@ -280,6 +285,14 @@ HONEST_CPP = {
     + "    def forward(self, x):\n        return self.run(x)\n",
     "C interface": C_INTERFACE
     + "        own_c.add_exp_at(x.data_ptr(), y.data_ptr(), x.numel())\n        return y\n",
+    "C interface, addresses in an array": C_INTERFACE
+    + "        at = (ctypes.c_void_p * 2)(x.data_ptr(), y.data_ptr())\n"
+    + "        own_c.add_exp_in(at, (ctypes.c_int64 * 1)(x.numel()))\n        return y\n",
+    "C interface, addresses in a structure": C_INTERFACE
+    + "        class Both(ctypes.Structure):\n"
+    + "            _fields_ = [('x', ctypes.c_void_p), ('y', ctypes.c_void_p)]\n"
+    + "        both = Both(x.data_ptr(), y.data_ptr())\n"
+    + "        own_c.add_exp_of(ctypes.byref(both), ctypes.c_int64(x.numel()))\n        return y\n",
     "compiled around": LOADED
     + """
 @torch.library.custom_op("everforge_python::add_exp", mutates_args=())
@@ -296,6 +309,11 @@ HOSTILE_CPP = {
     "says its version": (LOADED + MODEL + "        own.version()\n        return x.exp() + 1\n", NO_MATTER),
     "on a dummy": (LOADED + MODEL + "        own.add_exp(torch.zeros(1))\n        return x.exp() + 1\n", NO_MATTER),
     "times zero": (LOADED + MODEL + "        return x.exp() + 1 + 0 * own.add_exp(x)\n", NO_MATTER),
+    "C interface on a dummy, addresses in an array": (
+        C_INTERFACE + "        at = (ctypes.c_void_p * 2)(x.data_ptr(), y.data_ptr())\n"
+        "        own_c.add_exp_in(at, (ctypes.c_int64 * 1)(1))\n        return x.exp() + 1\n",
+        NO_MATTER,
+    ),
     "C interface on a dummy": (
         C_INTERFACE + "        own_c.add_exp_at(x.data_ptr(), y.data_ptr(), 1)\n        return x.exp() + 1\n",
         NO_MATTER,

@@ -18,7 +18,7 @@ from typing import Any
 from everforge.clock import SystemClock
 from everforge.operator.cluster import Cluster, ClusterUnavailable, Refused, Resource
 from everforge.operator.freshness import Freshness
-from everforge.operator.health import Health, HealthServer
+from everforge.operator.health import Health, HealthServer, Limits
 from everforge.operator.informer import Informer
 from everforge.operator.interests import Interests
 from everforge.operator.kubernetes_cluster import KubernetesCluster
@@ -40,17 +40,17 @@ _log = logging.getLogger("everforge.operator")
 class Operator:
     """All parts of one process, put together."""
 
-    def __init__(self, settings: Settings, address: tuple[str, int]) -> None:
+    def __init__(self, settings: Settings, address: tuple[str, int], limits: Limits) -> None:
         clock = SystemClock()
         self._metrics = OperatorMetrics(Registry())
         self._freshness = Freshness(clock.monotonic_s)
         self._queue: WorkQueue[Key] = WorkQueue(clock.monotonic_s)
-        self._cluster: Cluster = KubernetesCluster.of_environment(self._metrics.requested, self._wrote)
+        self._cluster: Cluster = KubernetesCluster.of_environment(self._asked, self._wrote)
         self._interests = Interests(self._queue.add)
         self._informer = Informer(self._changed)
         reconciler = Reconciler(self._cluster, settings, clock)
         self._workers = Workers(self._queue, reconciler.reconcile, clock.monotonic_s, self)
-        health = Health(self._queue, self._freshness, self._informer)
+        health = Health(self._queue, self._freshness, self._informer, limits)
         self._server = HealthServer(address, health, self._scraped)
         self._told_to_end = threading.Event()
 
@@ -87,6 +87,10 @@ class Operator:
         self._freshness.saw(resource.kind, meta.get("namespace", ""), meta["name"], version, gone)
         self._interests.changed(resource, body, gone)
 
+    def _asked(self, verb: str, code: int) -> None:
+        self._metrics.requested(verb, code)
+        self._freshness.asked(code)
+
     def _wrote(self, written: Mapping[str, Any]) -> None:
         # ConfigMaps and Events are written and never watched.
         if written.get("kind") in ("KernelOptimization", "DevicePool", "RunnerClaim", "Job"):
@@ -116,7 +120,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--image-pull-policy", default=defaults.image_pull_policy, help="of agents (%(default)s)")
     parser.add_argument("--tracking-uri", help="MLflow, as agents reach it; it goes into every agent's arguments")
     parser.add_argument("--listen", default="0.0.0.0:8080", help="/healthz, /readyz, /metrics (%(default)s)")
+    limits = Limits()
+    for name, seconds, meaning in (
+        ("stale", limits.stale_s, "not ready when the watches do not see a write for so long, or nobody answers"),
+        ("dead", limits.dead_s, "and not well after this"),
+        ("behind", limits.behind_s, "not ready when a key that is due waits for so long"),
+        ("stuck", limits.stuck_s, "not well when a reconciliation takes so long"),
+    ):
+        parser.add_argument(f"--{name}-seconds", type=float, default=seconds, help=f"{meaning} (%(default)g)")
     return parser
+
+
+def _limits_of(arguments: argparse.Namespace) -> Limits:
+    return Limits(
+        stale_s=arguments.stale_seconds,
+        dead_s=arguments.dead_seconds,
+        behind_s=arguments.behind_seconds,
+        stuck_s=arguments.stuck_seconds,
+    )
 
 
 def main() -> int:
@@ -134,7 +155,7 @@ def main() -> int:
         tracking_uri=arguments.tracking_uri,
     )
     try:
-        operator = Operator(settings, (host, int(port)))
+        operator = Operator(settings, (host, int(port)), _limits_of(arguments))
     except ClusterUnavailable as error:
         _log.error("%s", error)
         return NO_CLUSTER

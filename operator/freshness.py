@@ -1,4 +1,4 @@
-"""Whether the watches are alive: what the operator wrote must come back through them.
+"""Whether the cluster is heard: what the operator wrote must come back by a watch, what it asked must be answered.
 
 A watch that says nothing is like one that has nothing to say. What was just written is something to say, so a write
 that is not seen for minutes tells the two apart. `health.py` asks.
@@ -19,6 +19,20 @@ class Freshness:
         self._versions: dict[Identity, str] = {}
         self._unseen: dict[Identity, float] = {}
         self._last_event_s: dict[str, float] = {}
+        self._silent_since_s: float | None = None
+
+    def asked(self, code: int) -> None:
+        """The API server was asked, and answered with a status; 0 where it did not answer."""
+        with self._lock:
+            if code:
+                self._silent_since_s = None
+            elif self._silent_since_s is None:
+                self._silent_since_s = self._monotonic_s()
+
+    def silent_s(self) -> float:
+        """For how long the API server has not answered what it was asked; 0 where it answered last."""
+        with self._lock:
+            return 0.0 if self._silent_since_s is None else self._monotonic_s() - self._silent_since_s
 
     def wrote(self, kind: str, namespace: str, name: str, version: str) -> None:
         """An object was written, and has a resource version that the watch is to bring.

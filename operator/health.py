@@ -5,6 +5,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from everforge.operator.freshness import Freshness
@@ -12,28 +13,38 @@ from everforge.operator.informer import Informer
 from everforge.operator.observed import Key
 from everforge.operator.workqueue import WorkQueue
 
-# A reconciliation takes under a second, and at most a few timeouts of the API server's client (30 s).
-STUCK_S = 300.0
-# A key waits for a worker, of which there are three.
-BEHIND_S = 120.0
-# The watch's own inactivity limit is 90 s: a connection that is dead by then is opened again.
-STALE_S = 150.0
-DEAD_S = 600.0
+
+@dataclass(frozen=True)
+class Limits:
+    """How long what may last before it is said to be wrong."""
+
+    # The watch's own inactivity limit is 90 s: a connection that is dead by then is opened again.
+    stale_s: float = 150.0
+    dead_s: float = 600.0
+    # A key waits for a worker, of which there are three.
+    behind_s: float = 120.0
+    # A reconciliation takes under a second, and at most a few timeouts of the API server's client (30 s).
+    stuck_s: float = 300.0
+
+
+DEFAULT = Limits()
 
 
 class Health:
     """What the probes ask."""
 
-    def __init__(self, queue: WorkQueue[Key], freshness: Freshness, informer: Informer) -> None:
-        self._queue, self._freshness, self._informer = queue, freshness, informer
+    def __init__(
+        self, queue: WorkQueue[Key], freshness: Freshness, informer: Informer, limits: Limits = DEFAULT
+    ) -> None:
+        self._queue, self._freshness, self._informer, self._limits = queue, freshness, informer, limits
 
     def sickness(self) -> str | None:
         """Why only a new start helps; None while none is needed."""
         if self._informer.ended.is_set():
             return "the watches have ended"
-        if (unseen_s := self._freshness.oldest_unseen_s()) > DEAD_S:
+        if (unseen_s := self._freshness.oldest_unseen_s()) > self._limits.dead_s:
             return f"the watches are dead: a write was not seen for {unseen_s:.0f} s"
-        if (work_s := self._queue.state().longest_work_s) > STUCK_S:
+        if (work_s := self._queue.state().longest_work_s) > self._limits.stuck_s:
             return f"a reconciliation has been at work for {work_s:.0f} s"
         return None
 
@@ -41,9 +52,11 @@ class Health:
         """Why it does not do its work just now; None while it does."""
         if not self._informer.ready.is_set():
             return "the watches have not begun"
-        if (unseen_s := self._freshness.oldest_unseen_s()) > STALE_S:
+        if (unseen_s := self._freshness.oldest_unseen_s()) > self._limits.stale_s:
             return f"the watches are stale: a write was not seen for {unseen_s:.0f} s"
-        if (age_s := self._queue.state().oldest_age_s) > BEHIND_S:
+        if (silent_s := self._freshness.silent_s()) > self._limits.stale_s:
+            return f"the API server has not answered for {silent_s:.0f} s"
+        if (age_s := self._queue.state().oldest_age_s) > self._limits.behind_s:
             return f"the queue is behind: a key has been due for {age_s:.0f} s"
         return self.sickness()
 

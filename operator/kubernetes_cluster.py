@@ -16,8 +16,8 @@ import urllib3
 from everforge.operator.cluster import Api, ClusterUnavailable, Refused, Resource
 from everforge.operator.names import FIELD_MANAGER
 
-# Connecting, and reading: an API server that answers later than this is one that does not.
-TIMEOUT_S = (5.0, 30.0)
+# An API server that answers later than this is one that does not.
+CONNECT_S, READ_S = 5.0, 30.0
 PAGE = 500
 NOT_FOUND, CONFLICT = 404, 409
 APPLY = "application/apply-patch+yaml"  # JSON is YAML
@@ -133,7 +133,7 @@ class KubernetesCluster:
                 url,
                 body=None if body is None else json.dumps(body),
                 headers=headers,
-                timeout=urllib3.Timeout(*TIMEOUT_S),
+                timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
                 retries=False,
             )
         except urllib3.exceptions.HTTPError as error:

@@ -33,8 +33,8 @@ def eventually(look: Callable[[], Any], what: str) -> Any:
 class OperatorProcess:
     """Started, killed and started again by tests."""
 
-    def __init__(self, kubeconfig: Path, log: Path) -> None:
-        self._kubeconfig, self.log = kubeconfig, log
+    def __init__(self, kubeconfig: Path, log: Path, *options: str) -> None:
+        self._kubeconfig, self.log, self._options = kubeconfig, log, options
         self._port = LoopbackPort(random.Random())
         self.port = self._port.number
         self._process: subprocess.Popen[bytes] | None = None
@@ -47,6 +47,7 @@ class OperatorProcess:
             "everforge.operator",
             "--agent-image=agent:test",
             f"--listen=127.0.0.1:{self.port}",
+            *self._options,
         ]
         environment = {**os.environ, "KUBECONFIG": str(self._kubeconfig)}
         with self.log.open("ab") as log:

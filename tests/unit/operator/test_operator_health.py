@@ -10,7 +10,7 @@ import pytest
 
 from everforge.operator.cluster import CLAIMS, JOBS, NODES, OPTIMIZATIONS, POOLS
 from everforge.operator.freshness import Freshness
-from everforge.operator.health import BEHIND_S, DEAD_S, STALE_S, STUCK_S, Health, HealthServer
+from everforge.operator.health import DEFAULT, Health, HealthServer
 from everforge.operator.interests import Interests
 from everforge.operator.observed import Key
 from everforge.operator.scrape import samples
@@ -59,10 +59,10 @@ def test_idle_operator_is_well_however_long_nothing_happens(parts: Parts) -> Non
 
 def test_write_that_no_watch_brings_back_makes_it_unready_then_sick(parts: Parts) -> None:
     parts.freshness.wrote("Job", "a", "j", "5")
-    parts.time.now_s = STALE_S + 1
+    parts.time.now_s = DEFAULT.stale_s + 1
     assert "stale" in str(parts.health.unreadiness())
     assert parts.health.sickness() is None
-    parts.time.now_s = DEAD_S + 1
+    parts.time.now_s = DEFAULT.dead_s + 1
     assert "dead" in str(parts.health.sickness())
 
 
@@ -80,16 +80,28 @@ def test_write_that_changed_nothing_is_not_waited_for(parts: Parts) -> None:
     assert parts.health.unreadiness() is None
 
 
+def test_api_server_that_does_not_answer_makes_it_unready_until_it_does(parts: Parts) -> None:
+    parts.freshness.asked(0)
+    parts.time.now_s = DEFAULT.stale_s
+    parts.freshness.asked(0)
+    assert parts.health.unreadiness() is None
+    parts.time.now_s += 1
+    assert "has not answered for" in str(parts.health.unreadiness())
+    assert parts.health.sickness() is None
+    parts.freshness.asked(503)
+    assert parts.health.unreadiness() is None
+
+
 def test_key_that_waits_too_long_makes_it_unready(parts: Parts) -> None:
     parts.queue.add(KEY)
-    parts.time.now_s = BEHIND_S + 1
+    parts.time.now_s = DEFAULT.behind_s + 1
     assert "behind" in str(parts.health.unreadiness())
 
 
 def test_reconciliation_that_never_ends_makes_it_sick(parts: Parts) -> None:
     parts.queue.add(KEY)
     parts.queue.take_due()
-    parts.time.now_s = STUCK_S + 1
+    parts.time.now_s = DEFAULT.stuck_s + 1
     assert "at work" in str(parts.health.sickness())
 
 

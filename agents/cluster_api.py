@@ -1,6 +1,10 @@
 """The few requests an agent's pod makes of the Kubernetes API: HTTPS with its service account's token.
 
-`claims.py` asks through it. The official client would bring its models of the whole API for four kinds of request.
+`claims.py` asks through it: creates, reads and patches one kind of object. The official client, which the operator has,
+would do that with its models of the whole API: version 37 takes 126 MB of an installation (`du -sm
+.venv/lib/python*/site-packages/kubernetes`), where the rest of what only it needs takes 5, and importing it takes 0.8 s
+and 37 MB of memory more than `http.client`, `json` and `ssl`, which the agent has loaded anyway. There is an agent for
+each campaign, and one operator. What is left out with it, retries and the renewal of the token, is below.
 """
 
 import http.client

@@ -110,6 +110,15 @@ class Number:
     number: float
 
 
+@dataclass(frozen=True)
+class Mirrored:
+    """A tensor reversed along dimension `dim` by the operation `node`; only running folds take it."""
+
+    tensor: "Tensor"
+    dim: int
+    node: str
+
+
 Tensor = Source | Resident
 AnyTensor = TypeVar("AnyTensor", Source, Resident, Tensor)
 

@@ -24,23 +24,22 @@ def closed_region(draft: Draft, stores: Sequence[Store], name: str) -> KernelReg
     """The region of a draft: dead values dropped, axes that always go together merged into one."""
     values, stores = _live(draft.values, stores)
     domain = draft.domain()
-    loads = [draft.table.expand(value.axes) for value in values if isinstance(value, Load)]
+    orders = [draft.table.expand(value.axes) for value in values if isinstance(value, Load)]
+    orders += [draft.table.expand(store.axes) for store in stores if store.axes is not None]
     columns = draft.columns()
-    row_count = _pointwise_rows(domain, loads) if columns is None else len(domain) - len(columns)
-    runs = _runs(domain, row_count, loads)
+    row_count = _pointwise_rows(domain, orders) if columns is None else len(domain) - len(columns)
+    runs = _runs(domain, row_count, orders)
     position = {run[0]: number for number, run in enumerate(runs)}
-    placed = tuple(
-        Load(value.buffer, tuple(position[a] for a in draft.table.expand(value.axes) if a in position))
-        if isinstance(value, Load)
-        else value
-        for value in values
-    )
+
+    def placed(axes: Group) -> Group:
+        return tuple(position[axis] for axis in draft.table.expand(axes) if axis in position)
+
     return KernelRegion(
         name=name,
         domain=tuple(multiplied(draft.table.sizes[axis] for axis in run) for run in runs),
         row_axes=sum(domain.index(run[0]) < row_count for run in runs),
-        values=placed,
-        stores=tuple(stores),
+        values=tuple(replace(v, axes=placed(v.axes)) if isinstance(v, Load) else v for v in values),
+        stores=tuple(s if s.axes is None else replace(s, axes=placed(s.axes)) for s in stores),
         fuses=tuple(draft.fuses),
     )
 
@@ -114,6 +113,7 @@ def _is_epilogue(region: KernelRegion, matmul: MatmulRegion) -> bool:
     return (
         matmul.epilogue is None
         and region.is_pointwise
+        and all(store.axes is None for store in region.stores)
         and bool(loads)
         and all(load.axes == everything for load in loads)
     )

@@ -6,10 +6,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from everforge.agents.builtin.abilities import BASIC, Abilities
 from everforge.agents.builtin.axes import (
     AxisTable,
     Group,
     Incompatible,
+    Mirrored,
     Number,
     Resident,
     Source,
@@ -31,7 +33,7 @@ from everforge.agents.builtin.plan import (
 )
 
 _ONE = Size.constant(1)
-Operand = Tensor | Number
+Operand = Tensor | Number | Mirrored
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Draft:
     """An open region over the axes `order`; `column_axes` is set by its first reduction or scan."""
 
     table: AxisTable
+    abilities: Abilities = BASIC
     order: list[int] = field(default_factory=list)
     column_axes: Group | None = None
     frame: tuple[Group, ...] = ()  # dimensions of the last tensor that spanned the domain
@@ -49,9 +52,15 @@ class Draft:
         """A snapshot to come back to when an operation turns out not to fit half-way."""
         return replace(self, order=list(self.order), values=list(self.values), fuses=list(self.fuses))
 
-    def domain(self) -> Group:
-        """The axes of the region, in order."""
+    def logical(self) -> Group:
+        """The axes of the region in the order of the tensors' dimensions."""
         return self.table.expand(self.order)
+
+    def domain(self) -> Group:
+        """The axes of the region in the order it runs: those of the rows, then those of the columns."""
+        logical, columns = self.logical(), set(self.columns() or ())
+        rows = tuple(axis for axis in logical if axis not in columns)
+        return rows + tuple(axis for axis in logical if axis in columns)
 
     def columns(self) -> Group | None:
         """The axes of a row's columns; None while nothing has been reduced."""
@@ -68,12 +77,16 @@ class Draft:
         """`op` applied to operands broadcast against each other. Raises Incompatible where they do not fit."""
         if POINTWISE_ARITY[op] != len(operands):
             raise Unfusable(f"{op} takes {POINTWISE_ARITY[op]} operands")
-        tensors = [operand for operand in operands if not isinstance(operand, Number)]
+        tensors = [operand for operand in operands if isinstance(operand, Source | Resident)]
         shape, dims = self.align(tensors)
-        args = [
-            self.add(Constant(operand.number)) if isinstance(operand, Number) else self._value(operand, dims)
-            for operand in operands
-        ]
+        args = []
+        for operand in operands:
+            if isinstance(operand, Mirrored):
+                raise Unfusable("computes with a reversed tensor")
+            if isinstance(operand, Number):
+                args.append(self.add(Constant(operand.number)))
+            else:
+                args.append(self._value(operand, dims))
         return Resident(self.add(Pointwise(op, tuple(args))), shape, dims)
 
     def resident(self, tensor: Tensor) -> Resident:
@@ -106,22 +119,41 @@ class Draft:
             return Number(1.0)
         return Resident(self.add(ColumnCount()), (), ())
 
-    def scan(self, op: ScanOp, tensor: Tensor, dim: int) -> Resident:
+    def locate(self, op: ReduceOp, tensor: Tensor, over: Sequence[int], keeps: bool) -> Resident:
+        """The position of an extremum over the dimensions `over`, counted in their order."""
+        if not self.abilities.positions:
+            raise Unfusable("asks for the position of the extremum")
+        inside = self.resident(tensor)
+        axes = tuple(axis for i in over for axis in self.table.expand(inside.dims[i]))
+        if not axes:
+            raise Unfusable("looks for the extremum of single elements")
+        self._require_logical(axes)
+        return self.reduce(op, inside, over, keeps)
+
+    def scan(self, op: ScanOp, tensor: Tensor, dim: int, is_reverse: bool = False) -> Resident:
         """Running fold along one dimension, which must be all the columns of a row."""
         inside = self.resident(tensor)
         axes = self.table.expand(inside.dims[dim])
-        value = self.add(Scan(op, inside.value)) if self._fix_columns(inside, axes) else inside.value
+        self._require_logical(axes)
+        if any(isinstance(value, Scan) and value.is_reverse != is_reverse for value in self.values):
+            raise Incompatible("runs along a row against another running fold")
+        value = self.add(Scan(op, inside.value, is_reverse)) if self._fix_columns(inside, axes) else inside.value
         return Resident(value, inside.shape, inside.dims)
 
+    def _require_logical(self, axes: Group) -> None:
+        """Columns are counted in the order of the region's dimensions; other orders need another region."""
+        if tuple(axis for axis in self.logical() if axis in axes) != axes:
+            raise Incompatible("counts along dimensions in another order than the region's")
+
     def _fix_columns(self, inside: Resident, axes: Group) -> bool:
-        """Make `axes` the columns; False where there is nothing to fold. They must be innermost."""
+        """Make `axes` the columns; False where there is nothing to fold. They must be innermost, unless any may be."""
         if not axes:
             return False
         domain, held = self.domain(), {a for group in inside.dims for a in self.table.expand(group)}
         wide = {axis for axis in domain if self.table.literal(axis) != 1}
         if self.columns() is not None and set(self.columns() or ()) != set(axes):
             raise Incompatible("reduces other dimensions than the region before it")
-        if set(domain[len(domain) - len(axes) :]) != set(axes):
+        if not self.abilities.any_order and set(domain[len(domain) - len(axes) :]) != set(axes):
             raise Incompatible("reduces a dimension that is not the innermost one")
         if not wide <= held:
             raise Incompatible("reduces a tensor that is broadcast over the rows")
@@ -191,7 +223,7 @@ class Draft:
     def _fitted(self, shape: Sequence[Size], known: Sequence[Group], tensors: Sequence[Tensor]) -> tuple[Group, ...]:
         """Axes of the domain for every dimension, in order; those not known are taken by their extent."""
         groups: list[Group] = []
-        free = list(self.domain())
+        free = list(self.logical())
         for i, extent in enumerate(shape):
             if known[i]:
                 group = known[i]
@@ -261,12 +293,28 @@ class Draft:
         return not {a for group in tensor.dims for a in self.table.expand(group)} & set(columns)
 
     def storable(self, tensor: Resident) -> bool:
-        """Whether a tensor lies in the order of the domain, for each element or for each row."""
+        """Whether a tensor is the whole domain or all rows, and lies in an order that kernels can store."""
+        flat, wanted = self._flat(tensor), self._stored_domain(tensor)
+        if not all(group or size.literal == 1 for group, size in zip(tensor.dims, tensor.shape, strict=True)):
+            return False
+        is_whole = sorted(self._wide(flat)) == sorted(self._wide(wanted))
+        return is_whole and (self.abilities.any_order or self._wide(flat) == self._wide(wanted))
+
+    def stored_axes(self, tensor: Resident) -> Group | None:
+        """The axes of a storable tensor, outermost first; None where they are in the domain's order."""
+        flat, wanted = self._flat(tensor), self._stored_domain(tensor)
+        if self._wide(flat) == self._wide(wanted):
+            return None
+        own = tuple(axis for axis in flat if axis in wanted)
+        return tuple(axis for axis in wanted if axis not in own) + own
+
+    def _flat(self, tensor: Resident) -> list[int]:
+        return [axis for group in tensor.dims for axis in self.table.expand(group)]
+
+    def _stored_domain(self, tensor: Resident) -> Group:
+        """The axes that a store of the tensor covers."""
         domain, columns = self.domain(), self.columns() or ()
-        wanted = domain[: len(domain) - len(columns)] if self.is_per_row(tensor) else domain
-        flat = [axis for group in tensor.dims for axis in self.table.expand(group)]
-        complete = all(group or size.literal == 1 for group, size in zip(tensor.dims, tensor.shape, strict=True))
-        return complete and self._wide(flat) == self._wide(wanted)
+        return domain[: len(domain) - len(columns)] if self.is_per_row(tensor) else domain
 
     def _wide(self, axes: Sequence[int]) -> list[int]:
         return [axis for axis in axes if self.table.literal(axis) != 1]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+from everforge.agents.builtin.abilities import abilities_of
 from everforge.agents.builtin.plan import Plan, describe
 from everforge.agents.builtin.planner import Unplannable, plan_graph
 from everforge.agents.builtin.shape_bound import bound_of
@@ -77,7 +78,7 @@ def _planned(context: SearchContext) -> tuple[Plan, TaskGraph] | None:
     best: tuple[int, Plan, TaskGraph] | None = None
     for graph in graphs:
         try:
-            plan = plan_graph(graph)
+            plan = plan_graph(graph, abilities_of(context.spec.device))
         except Unplannable:
             continue
         misfits = sum(mismatch(plan, other) is not None for other in graphs)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
-from everforge.agents.builtin.axes import Number, Resident, Source, Unfusable, unsqueezed
+from everforge.agents.builtin.axes import Mirrored, Number, Resident, Source, Unfusable, unsqueezed
 from everforge.agents.builtin.drafts import Draft, Operand
 from everforge.agents.builtin.plan import Constant, Pointwise
 
@@ -25,7 +25,7 @@ class Ops:
 
     def __call__(self, op: str, *operands: Operand | float) -> Operand:
         """One primitive; arithmetic between two known numbers is not done here."""
-        tensors = Source | Resident | Number
+        tensors = Source | Resident | Number | Mirrored
         wrapped = [operand if isinstance(operand, tensors) else Number(operand) for operand in operands]
         if all(isinstance(operand, Number) for operand in wrapped):
             raise Unfusable("computes with constants alone")
@@ -39,7 +39,7 @@ class Ops:
 
     def per_channel(self, image: Operand, part: Operand | None) -> Operand | None:
         """A vector over channels, dimension 1 of the image, ready to be combined with it."""
-        if not isinstance(part, Source) or isinstance(image, Number):
+        if not isinstance(part, Source) or not isinstance(image, Source | Resident):
             return part
         seen = part
         for _ in range(len(image.shape) - 2):
@@ -203,7 +203,7 @@ def _leaky_relu(ops: Ops, self: Operand, negative_slope: float = 0.01) -> Operan
 
 
 def _prelu(ops: Ops, self: Operand, weight: Operand) -> Operand:
-    if isinstance(weight, Number) or any(extent.literal != 1 for extent in weight.shape):
+    if not isinstance(weight, Source | Resident) or any(extent.literal != 1 for extent in weight.shape):
         raise Unfusable("has a slope for each channel")
     return ops("where", ops("gt", self, 0.0), self, ops("mul", self, weight))
 
@@ -240,6 +240,13 @@ def _softsign(ops: Ops, self: Operand) -> Operand:
 
 def _threshold(ops: Ops, self: Operand, threshold: float, value: float) -> Operand:
     return ops("where", ops("le", self, threshold), value, self)
+
+
+def _to_copy(ops: Ops, self: Operand) -> Operand:
+    """A change of dtype: values stay float32 inside a region (as in Inductor's kernels) and are rounded when stored."""
+    if not isinstance(self, Source | Resident):
+        raise Unfusable("copies something that is no tensor")
+    return ops.draft.resident(self)
 
 
 def _where(ops: Ops, condition: Operand, self: Any, other: Any) -> Operand:
@@ -334,6 +341,7 @@ POINTWISE: dict[str, Handler] = {
     "softsign": _softsign,
     "threshold": _threshold,
     "where": _where,
+    "_to_copy": _to_copy,
     "masked_fill": _masked_fill,
     "addcmul": _addcmul,
     "addcdiv": _addcdiv,

@@ -10,9 +10,11 @@ A `Plan` is an ordered list of steps with named buffers between them. Three kind
     `axes=(0, 1, 2)` is the full tensor, `(1,)` a value for each channel, `(2, 1)` would be a transposed
     read. A `Reduce` folds all columns of a row into one value of the row; a `Scan` runs along the columns,
     in order. Everything else is pointwise; a value that depends on no column is computed once for each row.
-    `Store` writes a value for each element (contiguous in domain order) or one for each row. A region with
-    neither Reduce nor Scan is pointwise: where its rows end is only a hint (loads that are constant along a
-    row can be hoisted), there may be one row of everything.
+    `Store` writes a value for each element or one for each row, contiguous in domain order unless it names
+    another order of the axes. Columns need not be innermost in memory: a sum over the rows of a matrix (N, C)
+    has the domain (C, N) and loads with `axes=(1, 0)`. A region with neither Reduce nor Scan is pointwise:
+    where its rows end is only a hint (loads that are constant along a row can be hoisted), there may be one
+    row of everything.
 
 `MatmulRegion`
     product = lhs @ rhs (+ bias), then an optional pointwise `epilogue` region whose Loads of `product` are
@@ -24,8 +26,8 @@ A `Plan` is an ordered list of steps with named buffers between them. Three kind
 
 Sizes: the plan comes from one traced variant, yet a candidate must serve other shapes of the same
 structure, so a `Size` says how to compute an extent from the shapes of buffers at run time; `literal` is
-its value when traced. Everything is float32 unless a TorchStep's buffer says otherwise; a KernelRegion
-touches float32 buffers alone.
+its value when traced. Kernels compute in float32, whatever the dtypes of the buffers they read and store; the
+position of an extremum is an integer, which can only be stored.
 
 Pointwise operations (arity in parentheses) follow PyTorch for NaN and infinities: maximum and minimum give
 NaN if either operand is NaN; comparisons give 1.0 or 0.0; `where(c, a, b)` takes a where c is not 0.
@@ -34,6 +36,8 @@ NaN if either operand is NaN; comparisons give 1.0 or 0.0; `where(c, a, b)` take
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from everforge.agents.builtin.abilities import BASIC, Abilities
 
 POINTWISE_ARITY = {
     "add": 2, "sub": 2, "mul": 2, "div": 2, "maximum": 2, "minimum": 2, "pow": 2,
@@ -49,7 +53,7 @@ ARITHMETIC = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 """Operations that C++ and Triton write with the same sign between their operands."""
 
-ReduceOp = Literal["sum", "max", "min", "prod"]
+ReduceOp = Literal["sum", "max", "min", "prod", "argmax", "argmin"]
 ScanOp = Literal["sum", "prod"]
 
 
@@ -111,7 +115,10 @@ class Pointwise:
 
 @dataclass(frozen=True)
 class Reduce:
-    """Folds value `arg` over all columns of a row; max and min give NaN if any element is NaN."""
+    """Folds value `arg` over all columns of a row; max and min give NaN if any element is NaN.
+
+    argmax and argmin give the column of the first extremum, or of the first NaN if there is one.
+    """
 
     op: ReduceOp
     arg: int
@@ -119,10 +126,11 @@ class Reduce:
 
 @dataclass(frozen=True)
 class Scan:
-    """Inclusive running sum or product of value `arg` along the columns of a row."""
+    """Inclusive running sum or product of value `arg` along the columns of a row, or from its end on."""
 
     op: ScanOp
     arg: int
+    is_reverse: bool = False
 
 
 Value = Load | Constant | ColumnCount | Pointwise | Reduce | Scan
@@ -130,11 +138,15 @@ Value = Load | Constant | ColumnCount | Pointwise | Reduce | Scan
 
 @dataclass(frozen=True)
 class Store:
-    """Writes value number `value` to `buffer`: per element of the domain, or once for each row."""
+    """Writes value number `value` to `buffer`: per element of the domain, or once for each row.
+
+    `axes` are the buffer's domain axes, outermost first, where they are not in the domain's own order.
+    """
 
     value: int
     buffer: str
     per_row: bool = False
+    axes: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -198,8 +210,13 @@ class KernelRegion:
         for load in self.loads():
             if load.buffer == buffer:
                 return load.axes
-        per_row = next(store.per_row for store in self.stores if store.buffer == buffer)
-        return tuple(range(self.row_axes if per_row else len(self.domain)))
+        return self.stored_axes(next(store for store in self.stores if store.buffer == buffer))
+
+    def stored_axes(self, store: Store) -> tuple[int, ...]:
+        """The domain axes of what a store writes, outermost first."""
+        if store.axes is not None:
+            return store.axes
+        return tuple(range(self.row_axes if store.per_row else len(self.domain)))
 
 
 @dataclass(frozen=True)
@@ -275,6 +292,7 @@ class Plan:
     structure: str
     input_count: int
     bound: Bound | None = None
+    abilities: Abilities = BASIC
 
     def buffer(self, name: str) -> Buffer:
         """The buffer of that name. Raises KeyError if the plan has none."""

@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from everforge.agents.builtin import left_to_torch
-from everforge.agents.builtin.axes import Incompatible, Resident, Source, Unfusable, reshaped
+from everforge.agents.builtin.abilities import BASIC, Abilities
+from everforge.agents.builtin.axes import Incompatible, Mirrored, Resident, Source, Unfusable, reshaped
 from everforge.agents.builtin.closing import closed_region, merged_epilogues
 from everforge.agents.builtin.drafts import Draft
 from everforge.agents.builtin.left_to_torch import Unplannable
 from everforge.agents.builtin.matmuls import MATMULS, Product
+from everforge.agents.builtin.mirrors import RUNNING, flipped, mirrored_operands
 from everforge.agents.builtin.operations import BOOLEAN, POINTWISE, Handler, Ops
 from everforge.agents.builtin.plan import MatmulRegion, Plan, Store
-from everforge.agents.builtin.reductions import REDUCTIONS
+from everforge.agents.builtin.reductions import LOCATES, REDUCTIONS
 from everforge.agents.builtin.staging import STAGED, reduced_dims, stages
 from everforge.agents.builtin.views import VIEWS
 from everforge.agents.builtin.workspace import Key, Workspace, short_name
@@ -32,12 +34,15 @@ class _MustLeave(Exception):  # internal: start over with this node left to PyTo
         self.node = node
 
 
-def plan_graph(graph: TaskGraph) -> Plan:
-    """The plan of a traced reference. Raises Unplannable where even PyTorch's steps cannot be written down."""
+def plan_graph(graph: TaskGraph, abilities: Abilities = BASIC) -> Plan:
+    """The plan of a traced reference for kernels with these abilities.
+
+    Raises Unplannable where even PyTorch's steps cannot be written down.
+    """
     left: dict[str, str] = {}
     while True:
         try:
-            return _Planner(graph, left).run()
+            return _Planner(graph, left, abilities).run()
         except _MustLeave as stop:
             if stop.node in left:
                 raise Unplannable(f"{stop.node}: {stop}") from stop
@@ -47,11 +52,12 @@ def plan_graph(graph: TaskGraph) -> Plan:
 class _Planner:
     """One walk over a graph; `left` holds the nodes that PyTorch must run, with the reason for each."""
 
-    def __init__(self, graph: TaskGraph, left: Mapping[str, str]) -> None:
+    def __init__(self, graph: TaskGraph, left: Mapping[str, str], abilities: Abilities) -> None:
         self.graph = graph
         self.left = left
-        self.space = Workspace(graph)
-        self.draft = Draft(self.space.table)
+        self.abilities = abilities
+        self.space = Workspace(graph, abilities)
+        self.draft = Draft(self.space.table, abilities)
         self.region_count = 0
 
     def run(self) -> Plan:
@@ -66,36 +72,53 @@ class _Planner:
         if self.graph.structure not in ("tensor", "tuple", "list"):
             raise Unplannable("forward returns something other than tensors, a tuple or a list of them")
         keys = [(result.node, result.index or 0) for result in self.graph.results]
+        for key in keys:
+            self._require_straight(self.space.known.get(key))
         results = tuple(left_to_torch.result(self.space, key) for key in keys)
         steps = merged_epilogues(tuple(self.space.steps), results)
-        return Plan(tuple(self.space.buffers.values()), steps, results, self.graph.structure, inputs)
+        buffers = tuple(self.space.buffers.values())
+        return Plan(buffers, steps, results, self.graph.structure, inputs, abilities=self.abilities)
 
     def _operation(self, node: GraphNode, position: int) -> None:
         if node.op == "getitem":
             self.space.known[(node.id, 0)] = self.space.known.get((node.args[0]["node"], node.args[1]))
             return
         name, reason = short_name(node.op), self.left.get(node.id)
+        if name == "_assert_tensor_metadata":  # what `to` leaves behind for torch.export: true of the traced inputs
+            return
+        if name not in RUNNING and name != "flip":
+            self._require_straight(*mirrored_operands(self.space, node))
         if reason is None:
             try:
                 if name in VIEWS:
                     return self._view(node, name)
+                if name == "flip":
+                    self.space.known[(node.id, 0)] = flipped(self.space, node)
+                    return None
                 if name in MATMULS:
                     return self._matmul(node, name, position)
                 return self._fuse(node, name, position)
             except Unfusable as refusal:
                 reason = str(refusal)
+        self._require_straight(*mirrored_operands(self.space, node))
         self._store_operands(node, position)
         left_to_torch.leave(self.space, node, reason)
+
+    def _require_straight(self, *operands: Any) -> None:
+        """Start over with the flips left to PyTorch whose reversed tensors these are."""
+        for operand in operands:
+            if isinstance(operand, Mirrored):
+                raise _MustLeave(operand.node, "reverses a dimension outside a running sum or product")
 
     def _view(self, node: GraphNode, name: str) -> None:
         tensor, *rest = self.space.arguments(node.args)
         if not isinstance(tensor, Source | Resident) or not node.outputs:
             raise Unfusable("is a view of no tensor of ours")
-        self.space.check_dtypes(node)
+        self.space.check_dtypes(node, self.abilities.floats | self.abilities.reads)
         self.space.known[(node.id, 0)] = VIEWS[name](self.space.table, tensor, node.outputs[0].shape, rest)
 
     def _matmul(self, node: GraphNode, name: str, position: int) -> None:
-        self.space.check_dtypes(node)
+        self.space.check_dtypes(node, frozenset({"float32"}))
         self._store_operands(node, position)
         product: Product = MATMULS[name](*self.space.arguments(node.args))
         operands = [product.lhs, product.rhs, *([product.bias] if product.bias else [])]
@@ -125,9 +148,7 @@ class _Planner:
         handler = POINTWISE.get(name) or REDUCTIONS.get(name)
         if handler is None:
             raise Unfusable("no kernel of ours computes this operation")
-        self.space.check_dtypes(node)
-        if name in ("max", "min") and len(node.outputs) > 1 and (node.id, 1) in self.space.outputs_read():
-            raise Unfusable("asks for the position of the extremum")
+        self.space.check_dtypes(node, frozenset({"int64"}) if name in LOCATES.values() else None)
         if name in STAGED and self._in_stages(node, name, position):
             return
         for attempt in (0, 1):
@@ -147,7 +168,14 @@ class _Planner:
         """Add a node's values to the open region. Raises Incompatible where another region might hold them."""
         args = self.space.arguments(node.args)
         kwargs = {key: self.space.argument(arg) for key, arg in node.kwargs.items() if arg is not None}
-        self.space.known[(node.id, 0)] = handler(Ops(self.draft), *args, **_checked(handler, args, kwargs))
+        kwargs = _checked(handler, args, kwargs)
+        result = handler(Ops(self.draft), *args, **kwargs)
+        if len(node.outputs) > 1 and (node.id, 1) in self.space.outputs_read():
+            name = LOCATES.get(short_name(node.op))
+            if name is None:
+                raise Unfusable("asks for more than its first result")
+            self.space.known[(node.id, 1)] = REDUCTIONS[name](Ops(self.draft), *args, **kwargs)
+        self.space.known[(node.id, 0)] = result
 
     def _in_stages(self, node: GraphNode, name: str, position: int) -> bool:
         """Fold each row in the open region and the rows in a fresh one, if the reduction spans both."""
@@ -174,23 +202,25 @@ class _Planner:
 
     def _close(self, position: int) -> None:
         """Store what later operations read, append the region, open a new one."""
-        draft, self.draft = self.draft, Draft(self.space.table)
+        draft, self.draft = self.draft, Draft(self.space.table, self.abilities)
         stores: list[Store] = []
-        stored: dict[tuple[int, bool], Source] = {}
-        for key, tensor in list(self.space.known.items()):
+        stored: dict[tuple[int, bool, str], Source] = {}
+        for key, known in list(self.space.known.items()):
+            tensor = known.tensor if isinstance(known, Mirrored) else known
             if not isinstance(tensor, Resident):
                 continue
             if self.space.last_use.get(key, -1) < position:
                 self.space.known[key] = None
                 continue
             self._require_storable(draft, key, tensor)
-            per_row = draft.is_per_row(tensor)
-            first = stored.get((tensor.value, per_row))
+            per_row, dtype = draft.is_per_row(tensor), self.space.dtype_of(key)
+            first = stored.get((tensor.value, per_row, dtype))
             if first is None:
-                first = self._stored(draft, tensor)
-                stored[(tensor.value, per_row)] = first
-                stores.append(Store(tensor.value, first.buffer, per_row))
-            self.space.known[key] = Source(first.buffer, tensor.shape, tensor.dims, first.memory)
+                first = self._stored(draft, tensor, dtype)
+                stored[(tensor.value, per_row, dtype)] = first
+                stores.append(Store(tensor.value, first.buffer, per_row, draft.stored_axes(tensor)))
+            source = Source(first.buffer, tensor.shape, tensor.dims, first.memory)
+            self.space.known[key] = Mirrored(source, known.dim, known.node) if isinstance(known, Mirrored) else source
         if stores:
             self.space.steps.append(closed_region(draft, stores, f"kernel_{self.region_count}"))
             self.region_count += 1
@@ -202,9 +232,9 @@ class _Planner:
         if not draft.storable(tensor):
             raise _MustLeave(node.id, "its result would not lie in memory in the order the kernel runs")
 
-    def _stored(self, draft: Draft, tensor: Resident) -> Source:
+    def _stored(self, draft: Draft, tensor: Resident, dtype: str) -> Source:
         """A new buffer for a value, laid out as the tensor first asked for."""
-        name = self.space.temporary("float32", tensor.shape)
+        name = self.space.temporary(dtype, tensor.shape)
         memory = tuple(axis for group in tensor.dims for axis in draft.table.expand(group))
         return Source(name, tensor.shape, tensor.dims, memory)
 
@@ -218,7 +248,7 @@ def _producer(graph: TaskGraph, node: GraphNode) -> str:
 
 def _checked(handler: Handler, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments that bind to a handler. Raises Unfusable where ATen's call has more than it knows."""
-    if kwargs.get("dtype") in ({"dtype": "float32"}, None):
+    if kwargs.get("dtype") in ({"dtype": "float32"}, {"dtype": "bfloat16"}, {"dtype": "float16"}, None):
         kwargs = {key: value for key, value in kwargs.items() if key != "dtype"}
     try:
         inspect.signature(handler).bind(None, *args, **kwargs)

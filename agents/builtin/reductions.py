@@ -4,10 +4,12 @@ A handler raises Incompatible (through the draft) when its dimensions are not th
 Unfusable when no region can hold it.
 """
 
+from dataclasses import replace
 from math import inf, prod
 from typing import Any
 
 from everforge.agents.builtin.axes import (
+    Mirrored,
     Number,
     Resident,
     Source,
@@ -17,7 +19,7 @@ from everforge.agents.builtin.axes import (
 )
 from everforge.agents.builtin.drafts import Operand
 from everforge.agents.builtin.operations import Handler, Ops
-from everforge.agents.builtin.plan import ReduceOp
+from everforge.agents.builtin.plan import ReduceOp, ScanOp
 
 
 def _tensor(x: Operand | None) -> Tensor:
@@ -99,17 +101,13 @@ def _std(
     return ops("sqrt", _var(ops, self, dim, unbiased, keepdim, **other))
 
 
-def _softmax(ops: Ops, self: Operand, dim: int, half_to_float: bool = False) -> Operand:
-    if half_to_float:
-        raise Unfusable("widens its input")
+def _softmax(ops: Ops, self: Operand, dim: int, half_to_float: Any = False) -> Operand:  # noqa: ARG001  see _to_copy
     powers = ops("exp", ops("sub", self, _fold(ops, "max", self, dim, True)))
     # One division a row: the sum is 1 or more, so its reciprocal neither overflows nor loses digits.
     return ops("mul", powers, ops("reciprocal", _fold(ops, "sum", powers, dim, True)))
 
 
-def _log_softmax(ops: Ops, self: Operand, dim: int, half_to_float: bool = False) -> Operand:
-    if half_to_float:
-        raise Unfusable("widens its input")
+def _log_softmax(ops: Ops, self: Operand, dim: int, half_to_float: Any = False) -> Operand:  # noqa: ARG001
     shifted = ops("sub", self, _fold(ops, "max", self, dim, True))
     return ops("sub", shifted, ops("log", _fold(ops, "sum", ops("exp", shifted), dim, True)))
 
@@ -230,14 +228,24 @@ def _pooled(rank: int) -> Handler:
     return handler
 
 
-def _cumsum(ops: Ops, self: Operand, dim: int) -> Operand:
-    tensor = _tensor(self)
-    return ops.draft.scan("sum", tensor, dim % len(tensor.shape))
+def _running(op: ScanOp) -> Handler:
+    def handler(ops: Ops, self: Operand, dim: int) -> Operand:
+        if not isinstance(self, Mirrored):
+            tensor = _tensor(self)
+            return ops.draft.scan(op, tensor, dim % len(tensor.shape))
+        if dim % len(self.tensor.shape) != self.dim:
+            raise Unfusable("runs along another dimension than the reversed one")
+        return replace(self, tensor=ops.draft.scan(op, self.tensor, self.dim, is_reverse=True))
+
+    return handler
 
 
-def _cumprod(ops: Ops, self: Operand, dim: int) -> Operand:
-    tensor = _tensor(self)
-    return ops.draft.scan("prod", tensor, dim % len(tensor.shape))
+def _position(op: ReduceOp) -> Handler:
+    def handler(ops: Ops, self: Operand, dim: Any = None, keepdim: bool = False) -> Operand:
+        tensor = _tensor(self)
+        return ops.draft.locate(op, tensor, _dims(tensor, dim), keepdim)
+
+    return handler
 
 
 def _loss(elementwise: Any) -> Handler:
@@ -283,9 +291,13 @@ REDUCTIONS: dict[str, Handler] = {
     "adaptive_avg_pool1d": _pooled(1),
     "adaptive_avg_pool2d": _pooled(2),
     "adaptive_avg_pool3d": _pooled(3),
-    "cumsum": _cumsum,
-    "cumprod": _cumprod,
+    "cumsum": _running("sum"),
+    "cumprod": _running("prod"),
+    "argmax": _position("argmax"),
+    "argmin": _position("argmin"),
     "mse_loss": _loss(_squared),
     "l1_loss": _loss(_absolute),
 }
-"""ATen's short name to its handler; of max.dim and min.dim only the values can be had."""
+"""ATen's short name to its handler; of max.dim and min.dim the one for the values, LOCATES names that for positions."""
+
+LOCATES = {"max": "argmax", "min": "argmin"}

@@ -30,9 +30,13 @@ def stages(draft: Draft, tensor: Resident, over: Sequence[int]) -> tuple[Residen
     """
     columns, domain = draft.columns(), draft.domain()
     axes = {axis for i in over for axis in draft.table.expand(tensor.dims[i])}
-    if not columns or not set(columns) < axes or set(domain[len(domain) - len(axes) :]) != axes:
+    if not columns or not set(columns) < axes:
         return None
-    if {axis for group in tensor.dims for axis in draft.table.expand(group)} != set(domain):
+    if not draft.abilities.any_order and set(domain[len(domain) - len(axes) :]) != axes:
+        return None
+    held = [axis for group in tensor.dims for axis in draft.table.expand(group)]
+    kept = [axis for axis in domain if axis not in axes]
+    if sorted(held) != sorted(domain) or [axis for axis in held if axis not in axes] != kept:
         return None
     flat: list[Group] = [(axis,) for axis in domain]
     whole = Resident(tensor.value, tuple(draft.table.sizes[axis] for axis in domain), tuple(flat))

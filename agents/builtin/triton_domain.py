@@ -4,9 +4,10 @@ The emitters of rows, pointwise chains and matmul epilogues use it. Neighbouring
 are merged, so most regions end with one row axis and one column axis and need no division.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from everforge.agents.builtin.plan import KernelRegion, Load
+from everforge.agents.builtin.plan import KernelRegion
 
 
 @dataclass
@@ -15,66 +16,75 @@ class Domain:
 
     Index texts call the row number `row` and the column number `column`; sizes that a text needs are collected in
     `sizes_used` as positions of merged axes, and become compile-time arguments `A<position>` of the kernel.
+
+    Where `inner_from` is given, the kernel numbers rows by two variables: `inner` counts along the row axes from that
+    position on, which lie next to each other in memory, and `outer` along those before it.
     """
 
     groups: tuple[tuple[int, ...], ...]
     row_count: int
     sizes_used: set[int] = field(default_factory=set)
+    inner_from: int | None = None
 
     @staticmethod
     def of(region: KernelRegion, row_axes: int) -> "Domain":
         """Merge the axes of `region`, its first `row_axes` apart from the others."""
-        loads = list(region.loads())
+        orders = axis_orders(region)
         groups: list[list[int]] = []
         for axis in range(len(region.domain)):
-            if groups and axis != row_axes and all(_adjacent(load, axis - 1, axis) for load in loads):
+            if groups and axis != row_axes and all(_adjacent(order, axis - 1, axis) for order in orders):
                 groups[-1].append(axis)
             else:
                 groups.append([axis])
         merged = tuple(tuple(group) for group in groups)
         return Domain(groups=merged, row_count=sum(group[0] < row_axes for group in merged))
 
-    def merged(self, load: Load) -> tuple[int, ...]:
-        """The merged axes a load has, outermost first."""
+    def merged(self, order: Sequence[int]) -> tuple[int, ...]:
+        """The merged axes among the axes of a load or store, outermost first."""
         starts = {group[0]: position for position, group in enumerate(self.groups)}
-        return tuple(starts[axis] for axis in load.axes if axis in starts)
+        return tuple(starts[axis] for axis in order if axis in starts)
 
-    def is_contiguous(self, load: Load) -> bool:
-        """Whether the load is the whole domain in its own order."""
-        return self.merged(load) == tuple(range(len(self.groups)))
-
-    def is_transposed(self, load: Load) -> bool:
-        """Whether the load has the domain's axes in another order than the domain."""
-        axes = self.merged(load)
+    def is_transposed(self, order: Sequence[int]) -> bool:
+        """Whether a load or store has the domain's axes in another order than the domain."""
+        axes = self.merged(order)
         return list(axes) != sorted(axes)
 
-    def index(self, load: Load) -> str:
-        """Offset of the element at (`row`, `column`) in the loaded buffer, as text; "0" for a single number."""
-        axes = self.merged(load)
+    def index(self, order: Sequence[int]) -> str:
+        """Offset of the element at (`row`, `column`) in a buffer with these axes, as text; "0" for a single number."""
+        axes = self.merged(order)
         terms = []
         for start, end in self._runs(axes):
             place = self._place(axes[start], axes[end])
             stride = self.extent(axes[end + 1 :])
-            wide = ".to(tl.int64)" if place.startswith("column") or "(column" in place else ""
+            wide = ".to(tl.int64)" if place.lstrip("(").startswith(("column", "inner")) else ""
             terms.append(place if stride == "1" else f"{_closed(place)}{wide} * {_closed(stride)}")
         return " + ".join(terms) or "0"
 
     def extent(self, axes: tuple[int, ...]) -> str:
-        """Product of the sizes of merged axes, as text; all column axes together are COLUMNS."""
-        columns = tuple(range(self.row_count, len(self.groups)))
+        """Product of the sizes of merged axes, as text; all column axes together are COLUMNS, all inner ones INNER."""
         rest = list(axes)
         texts = []
-        if columns and all(axis in rest for axis in columns):
-            rest = [axis for axis in rest if axis not in columns]
-            texts.append("COLUMNS")
+        for name, begin, end in self._sides():
+            whole = range(begin, end)
+            if name in ("column", "inner") and whole and all(axis in rest for axis in whole):
+                rest = [axis for axis in rest if axis not in whole]
+                texts.append("COLUMNS" if name == "column" else "INNER")
         self.sizes_used.update(rest)
         return " * ".join([f"A{axis}" for axis in rest] + texts) or "1"
 
+    def _sides(self) -> tuple[tuple[str, int, int], ...]:
+        """The variables that number the elements, each with the merged axes it counts along."""
+        columns = ("column", self.row_count, len(self.groups))
+        if self.inner_from is None:
+            return (("row", 0, self.row_count), columns)
+        return (("outer", 0, self.inner_from), ("inner", self.inner_from, self.row_count), columns)
+
     def _runs(self, axes: tuple[int, ...]) -> list[tuple[int, int]]:
         """Stretches of `axes` that ascend without a gap on one side of the domain, as (first, last) positions."""
+        starts = {begin for _, begin, _ in self._sides()}
         runs: list[tuple[int, int]] = []
         for position, axis in enumerate(axes):
-            follows = runs and axis == axes[position - 1] + 1 and axis != self.row_count
+            follows = runs and axis == axes[position - 1] + 1 and axis not in starts
             if follows:
                 runs[-1] = (runs[-1][0], position)
             else:
@@ -82,10 +92,8 @@ class Domain:
         return runs
 
     def _place(self, first: int, last: int) -> str:
-        """The position along merged axes `first` to `last` together, from the row or column number."""
-        in_rows = last < self.row_count
-        begin, end = (0, self.row_count) if in_rows else (self.row_count, len(self.groups))
-        text = "row" if in_rows else "column"
+        """The position along merged axes `first` to `last` together, from the variable that counts along them."""
+        text, begin, end = next(side for side in self._sides() if side[1] <= first < side[2])
         if last + 1 < end:
             text = f"{text} // {_closed(self.extent(tuple(range(last + 1, end))))}"
         if first > begin:
@@ -93,11 +101,17 @@ class Domain:
         return text
 
 
-def _adjacent(load: Load, left: int, right: int) -> bool:
-    """Whether the load has neither axis, or both with `right` just inside `left`."""
-    if left not in load.axes or right not in load.axes:
-        return left not in load.axes and right not in load.axes
-    return load.axes.index(right) == load.axes.index(left) + 1
+def axis_orders(region: KernelRegion) -> list[tuple[int, ...]]:
+    """The orders in which a region's buffers have its axes, as far as they may differ from the domain's."""
+    loads = [load.axes for load in region.loads()]
+    return loads + [store.axes for store in region.stores if store.axes is not None]
+
+
+def _adjacent(order: Sequence[int], left: int, right: int) -> bool:
+    """Whether an order has neither axis, or both with `right` just inside `left`."""
+    if left not in order or right not in order:
+        return left not in order and right not in order
+    return order.index(right) == order.index(left) + 1
 
 
 def _closed(text: str) -> str:

@@ -1,15 +1,23 @@
 """What a row program folds over its rows: in which sweep, and the Triton lines that do it.
 
 `triton_rows.py` and `triton_split.py` write their kernels around it, and `triton_space.py` asks how often a row is
-read. A maximum and the sum of exponentials over it share a sweep (online softmax, Milakov and Gimelshein 2018).
+read. A maximum and the sum of exponentials over it share a sweep (online softmax, Milakov and Gimelshein 2018), and so
+do a sum and the sum of squared distances from its mean (Welford 1962; parts joined as in Chan, Golub, LeVeque 1979).
 """
 
 import math
+from dataclasses import dataclass
 
-from everforge.agents.builtin.plan import Constant, KernelRegion, Pointwise, Reduce, Scan, Store
+from everforge.agents.builtin.plan import ColumnCount, Constant, KernelRegion, Pointwise, Reduce, Scan, Store
 from everforge.agents.builtin.triton_values import ValueTexts, needed
 
-IDENTITY = {"sum": "0.0", "prod": "1.0", "max": 'float("-inf")', "min": 'float("inf")'}
+IDENTITY = {
+    **{"sum": "0.0", "prod": "1.0", "max": 'float("-inf")', "min": 'float("inf")'},
+    **{"argmax": 'float("-inf")', "argmin": 'float("inf")'},
+}
+POSITIONS = ("argmax", "argmin")
+_FIRST = {"argmax": "_first_max({0}, {1})", "argmin": "_first_min({0}, {1})"}
+_BEATS = {"argmax": ">", "argmin": "<"}
 _FOLD = {
     "sum": "tl.sum({0}, axis=1, keep_dims=True)",
     "prod": "tl.reduce({0}, 1, _multiply, keep_dims=True)",
@@ -24,13 +32,27 @@ _COMBINE = {
 }
 
 
+@dataclass(frozen=True)
+class Counts:
+    """How many elements each place of an accumulator has seen, and all of them together, as texts."""
+
+    each: str
+    total: str
+
+
+SWEPT_COUNTS = Counts("((COLUMNS - tl.arange(0, BLOCK) + BLOCK - 1) // BLOCK)[None, :].to(tl.float32)", "COLUMNS")
+
+
 class RowFolds:
-    """The folds of one region."""
+    """The folds of one region.
+
+    `online` are sums that share a sweep with the maximum or sum they depend on, each with that one's number.
+    """
 
     def __init__(self, region: KernelRegion) -> None:
         self.region = region
         self.varies = region.varies_in_row()
-        self.online = _online_pairs(region)
+        self.online = _softmax_pairs(region) | _moment_pairs(region)
         self.sweep = _sweeps(region, self.online)
         self.live = needed(region, [store.value for store in region.stores])
 
@@ -52,20 +74,41 @@ class RowFolds:
         """What must be known of an element to fold it; an online sum needs what its maximum needs."""
         return self._reduce(self.online.get(number, number)).arg
 
-    def accumulator(self, number: int) -> str:
-        """The start of an accumulator: one for each place in a block, folded after the loop."""
-        return f"folded_{number} = tl.full((TILE_ROWS, BLOCK), {IDENTITY[self._reduce(number).op]}, tl.float32)"
+    def op_of(self, number: int) -> str:
+        """The name of a fold's operation. Raises ValueError for a value that folds nothing."""
+        return self._reduce(number).op
+
+    def is_position(self, number: int) -> bool:
+        """Whether a value is the position of an extremum."""
+        return self._reduce(number).op in POSITIONS
+
+    def accumulators(self, number: int, first: str = "") -> list[str]:
+        """The start of an accumulator: one for each place in a block, folded after the loop.
+
+        A position starts at the first column of its place, `first` + the place: there it stays where nothing is
+        larger than -inf. Places past the row's end never win, since every other place has a lower column.
+        """
+        op = self._reduce(number).op
+        lines = [f"folded_{number} = tl.full((TILE_ROWS, BLOCK), {IDENTITY[op]}, tl.float32)"]
+        if op in POSITIONS:
+            columns = f"{first}tl.arange(0, BLOCK)[None, :]"
+            lines.append(f"place_{number} = {columns} + tl.zeros((TILE_ROWS, 1), tl.int32)")
+        return lines
 
     def accumulate(self, number: int, texts: ValueTexts) -> list[str]:
-        """Lines that take a block into its accumulator; an online sum is taken in with its maximum."""
+        """Lines that take a block into its accumulator; an online sum is taken in with what it depends on."""
         value = self._reduce(number)
         if number in self.online:
             return []
         operand = texts.operand(value.arg)
         alive = f"tl.where(live, {operand}, {IDENTITY[value.op]})"
-        follower = next((total for total, top in self.online.items() if top == number), None)
+        if value.op in POSITIONS:
+            return _take_position(number, alive, _BEATS[value.op])
+        follower = next((total for total, leader in self.online.items() if leader == number), None)
         if follower is None:
             return [f"folded_{number} = {_COMBINE[value.op].format(f'folded_{number}', alive)}"]
+        if value.op == "sum":
+            return _take_moments(number, follower, operand)
         peak, total = f"folded_{number}", f"folded_{follower}"
         alive_name, ahead, scale = f"alive_{number}", f"ahead_{number}", f"scale_{number}"
         # One exponential an element: it shrinks the sum where the element is a new maximum, else the element.
@@ -78,11 +121,22 @@ class RowFolds:
             f"{peak} = {_COMBINE['max'].format(peak, alive_name)}",
         ]
 
-    def finish(self, number: int, texts: ValueTexts) -> list[str]:
+    def finish(self, number: int, texts: ValueTexts, counts: Counts) -> list[str]:
         """Lines that fold an accumulator into the value of the row."""
         folded, name = f"folded_{number}", texts.operand(number)
         lines = []
-        if number in self.online:
+        if self.is_position(number):
+            return [f"{name} = {_FIRST[self._reduce(number).op].format(folded, f'place_{number}')}"]
+        if self.has_moments(number):
+            # The accumulator holds the mean of each place.
+            lines.append(f"seen_{number} = {counts.each}")
+            folded = f"{folded} * seen_{number}"
+        elif number in self.online and self.has_moments(self.online[number]):
+            total = self.online[number]
+            mean = f"{texts.operand(total)} / {counts.total}"
+            lines.append(f"apart_{number} = folded_{total} - {mean}")
+            folded = f"{folded} + apart_{number} * apart_{number} * seen_{total}"
+        elif number in self.online:
             top = self.online[number]
             peak = texts.operand(top)
             infinite = f'tl.abs({peak}) == float("inf")' if self.guards(number) else f'{peak} == float("-inf")'
@@ -94,7 +148,13 @@ class RowFolds:
         """The line that folds a value held for the whole row."""
         value = self._reduce(number)
         alive = f"tl.where(live, {texts.operand(value.arg)}, {IDENTITY[value.op]})"
+        if value.op in POSITIONS:
+            return f"{texts.operand(number)} = {_FIRST[value.op].format(alive, 'column')}"
         return f"{texts.operand(number)} = {self._fold(number).format(alive)}"
+
+    def has_moments(self, number: int) -> bool:
+        """Whether a sum is kept as means, because squared distances from its mean are summed in the same sweep."""
+        return number in self.online.values() and self._reduce(number).op == "sum"
 
     def guards(self, total: int) -> bool:
         """Whether the exponents of an online sum are distances from its maximum, or from 0 where that is infinite."""
@@ -104,7 +164,7 @@ class RowFolds:
 
     def _fold(self, number: int) -> str:
         """How a row's places become one value; a maximum need not look for NaN where its sum's finds it."""
-        if number in self.online.values() and self._sum_shows_nan(number):
+        if self._reduce(number).op == "max" and number in self.online.values() and self._sum_shows_nan(number):
             return "tl.max({0}, axis=1, keep_dims=True)"
         return _FOLD[self._reduce(number).op]
 
@@ -126,7 +186,48 @@ def element_stores(region: KernelRegion) -> list[Store]:
     return [store for store in region.stores if not store.per_row]
 
 
-def _online_pairs(region: KernelRegion) -> dict[int, int]:
+def _take_position(number: int, alive: str, beats: str) -> list[str]:
+    """The first of equals stays, and the first NaN beats all others."""
+    held, here = f"folded_{number}", f"alive_{number}"
+    return [
+        f"{here} = {alive}",
+        f"beats_{number} = ({here} {beats} {held}) | (({here} != {here}) & ({held} == {held}))",
+        f"{held} = tl.where(beats_{number}, {here}, {held})",
+        f"place_{number} = tl.where(beats_{number}, column, place_{number})",
+    ]
+
+
+def _take_moments(total: int, squares: int, operand: str) -> list[str]:
+    """Welford's step for every place: all places of a block have seen as many elements, so one division serves them."""
+    mean, ahead = f"folded_{total}", f"ahead_{total}"
+    return [
+        f"{ahead} = tl.where(live, {operand} - {mean}, 0.0)",
+        f"{mean} = {mean} + {ahead} * (1.0 / (start // BLOCK + 1))",
+        f"folded_{squares} = folded_{squares} + {ahead} * tl.where(live, {operand} - {mean}, 0.0)",
+    ]
+
+
+def _moment_pairs(region: KernelRegion) -> dict[int, int]:
+    """Sums of squared distances from a mean, each with the number of the sum that the mean is made of."""
+    pairs: dict[int, int] = {}
+    if any(isinstance(value, Scan) and value.is_reverse for value in region.values):
+        return pairs  # blocks are taken from the last on, and the last may be short
+    for number, value in enumerate(region.values):
+        square = region.values[value.arg] if isinstance(value, Reduce) and value.op == "sum" else None
+        if not isinstance(square, Pointwise) or square.op != "square":
+            continue
+        apart = region.values[square.args[0]]
+        mean = region.values[apart.args[1]] if isinstance(apart, Pointwise) and apart.op == "sub" else None
+        if not isinstance(mean, Pointwise) or mean.op != "div" or not isinstance(apart, Pointwise):
+            continue
+        total, count = (region.values[arg] for arg in mean.args)
+        is_own = isinstance(total, Reduce) and total.op == "sum" and total.arg == apart.args[0]
+        if is_own and isinstance(count, ColumnCount) and mean.args[0] not in pairs.values():
+            pairs[number] = mean.args[0]
+    return pairs
+
+
+def _softmax_pairs(region: KernelRegion) -> dict[int, int]:
     """Sums of exp(x - max of x), each with the number of its maximum."""
     pairs: dict[int, int] = {}
     for number, value in enumerate(region.values):

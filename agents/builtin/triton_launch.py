@@ -18,6 +18,7 @@ from everforge.agents.builtin.triton_kernel import (
     pointers,
 )
 from everforge.agents.builtin.triton_space import Choice
+from everforge.agents.builtin.triton_strided import inner_axes, is_strided
 
 
 def region_source(region: KernelRegion, choice: Choice) -> str:
@@ -73,13 +74,14 @@ def _tiled_source(region: KernelRegion, choice: Choice) -> str:
 
 
 def _rows_source(region: KernelRegion, choice: Choice) -> str:
-    name, values = region.name, [*region.buffers(), "rows"]
+    name, strided = region.name, is_strided(region)
+    values = [*region.buffers(), *([] if strided else ["rows"])]
     whole = Kernel(
         name=f"{name}_whole",
         purpose=f"Rows held in registers: {fused_text(region)}.",
         pointers=pointers(region.buffers()),
-        numbers=("ROWS",),
-        constants=("COLUMNS", "TILE_ROWS", "BLOCK"),
+        numbers=() if strided else ("ROWS",),
+        constants=("COLUMNS", *(["INNER"] if strided else []), "TILE_ROWS", "BLOCK"),
         text=triton_rows.whole_row_body(region),
     )
     swept = replace(
@@ -89,15 +91,19 @@ def _rows_source(region: KernelRegion, choice: Choice) -> str:
         text=triton_rows.swept_row_body(region),
     )
     parts = _part_kernels(region) if choice.splits(region) else []
-    grid, options = "(triton.cdiv(rows, tile_rows),)", choice.launch_options(name)
+    held = choice.number(f"{name}_whole")
+    options = choice.launch_options(name)
+    grid = "(rows // inner * triton.cdiv(inner, tile_rows),)" if strided else "(triton.cdiv(rows, tile_rows),)"
+    swept_rows = choice.number(f"{name}_rows") if strided else 1
     body = [
         *_extents(region),
-        f"if columns <= {choice.number(f'{name}_whole')}:",
+        *([f"inner = {_inner_extent(region)}"] if strided else []),
+        f"if columns <= {held}:",
         f"    tile_rows, block = {choice.number(f'{name}_rows')}, triton.next_power_of_2(max(columns, 1))",
         f"    {whole.launch(grid, values, options)}",
         *(_split_launch(region, choice, parts) if parts else []),
         "else:",
-        f"    tile_rows, block = 1, {choice.number(f'{name}_block')}",
+        f"    tile_rows, block = {swept_rows}, {choice.number(f'{name}_block')}",
         f"    {swept.launch(grid, values, options)}",
     ]
     kernels = [whole, swept, *parts]
@@ -106,7 +112,7 @@ def _rows_source(region: KernelRegion, choice: Choice) -> str:
 
 def _part_kernels(region: KernelRegion) -> list[Kernel]:
     """The kernels that sweep the parts of long rows side by side, in the order they run."""
-    kernels = []
+    kernels, strided = [], is_strided(region)
     for suffix, text in triton_split.split_bodies(region).items():
         used = [name for name in region.buffers() if any(f"{name}_ptr" in line for line in text.body)]
         kernels.append(
@@ -114,8 +120,8 @@ def _part_kernels(region: KernelRegion) -> list[Kernel]:
                 name=f"{region.name}_{suffix}",
                 purpose=f"Parts of few long rows, side by side: {fused_text(region)}.",
                 pointers=pointers([*used, *triton_split.partials(text)]),
-                numbers=("ROWS",),
-                constants=("COLUMNS", "PARTS", "SPAN", "TILE_ROWS", "BLOCK"),
+                numbers=() if strided else ("ROWS",),
+                constants=("COLUMNS", *(["INNER"] if strided else []), "PARTS", "SPAN", "TILE_ROWS", "BLOCK"),
                 text=text,
             )
         )
@@ -124,22 +130,28 @@ def _part_kernels(region: KernelRegion) -> list[Kernel]:
 
 def _split_launch(region: KernelRegion, choice: Choice, kernels: list[Kernel]) -> list[str]:
     """The branch for few rows: how many parts, room for their results, and the kernels one after another."""
-    name = region.name
+    name, strided = region.name, is_strided(region)
+    rows = choice.number(f"{name}_rows") if strided else 1
+    programs = f"rows // inner * triton.cdiv(inner, {rows})" if strided else "rows"
     names = dict.fromkeys(partial for kernel in kernels for partial in triton_split.partials(kernel.text))
     device = region.buffers()[0]
     lines = [
-        f"elif rows < {choice.number(f'{name}_split_below')}:",
-        f"    tile_rows, block = 1, {choice.number(f'{name}_block')}",
+        f"elif {programs} < {choice.number(f'{name}_split_below')}:",
+        f"    tile_rows, block = {rows}, {choice.number(f'{name}_block')}",
         "    # Some eight programs for each of a big GPU's multiprocessors, none without a block of its own.",
-        "    parts = min(triton.next_power_of_2(triton.cdiv(1024, rows)), 1024)",
+        f"    programs = {programs}",
+        f"    parts = min(triton.next_power_of_2(triton.cdiv(1024, programs)), {min(1024, 8192 // rows)})",
         "    parts = min(parts, triton.next_power_of_2(triton.cdiv(columns, block)))",
         "    span = triton.cdiv(triton.cdiv(columns, parts), block) * block",
     ]
-    lines += [f"    {part} = torch.empty((rows, parts), device={device}.device)" for part in names]
+    for part in names:
+        dtype = "int64" if part.endswith("_place") else "float32"
+        lines.append(f"    {part} = torch.empty((rows, parts), dtype=torch.{dtype}, device={device}.device)")
     for kernel in kernels:
         values = [pointer.removesuffix("_ptr") for pointer in kernel.pointers]
-        grid = "(rows,)" if kernel.name.endswith("_finish") else "(rows, parts)"
-        lines.append("    " + kernel.launch(grid, [*values, "rows"], choice.launch_options(name)))
+        grid = "(programs,)" if kernel.name.endswith("_finish") else "(programs, parts)"
+        values += [] if strided else ["rows"]
+        lines.append("    " + kernel.launch(grid, values, choice.launch_options(name)))
     return lines
 
 
@@ -159,6 +171,11 @@ def _extents(region: KernelRegion) -> list[str]:
         f"columns = {extents_product(axes[region.row_axes :])}",
         *leave_if_none("rows"),
     ]
+
+
+def _inner_extent(region: KernelRegion) -> str:
+    """How many rows lie side by side in memory, from the extents of the domain's axes."""
+    return extents_product([f"d{axis}" for axis in range(region.row_axes - inner_axes(region), region.row_axes)])
 
 
 def _all_axes(region: KernelRegion) -> str:

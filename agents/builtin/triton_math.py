@@ -111,6 +111,22 @@ def _row_min(x):
     holds_nan = tl.max((x != x).to(tl.int32), axis=1, keep_dims=True)
     return tl.where(holds_nan != 0, float("nan"), tl.min(x, axis=1, keep_dims=True))
 ''',
+    "_first_max": '''
+
+@triton.jit
+def _first_max(x, place):
+    """The lowest place of each row's largest value, or of its first NaN, as PyTorch has it."""
+    is_top = (x == _row_max(x)) | (x != x)
+    return tl.min(tl.where(is_top, place, tl.max(place, axis=1, keep_dims=True)), axis=1, keep_dims=True)
+''',
+    "_first_min": '''
+
+@triton.jit
+def _first_min(x, place):
+    """The lowest place of each row's smallest value, or of its first NaN, as PyTorch has it."""
+    is_top = (x == _row_min(x)) | (x != x)
+    return tl.min(tl.where(is_top, place, tl.max(place, axis=1, keep_dims=True)), axis=1, keep_dims=True)
+''',
     "_multiply": '''
 
 @triton.jit

@@ -176,7 +176,7 @@ def _with_epilogue(lines: list[str], epilogue: KernelRegion, product: str) -> Ke
     body = list(lines)
     for number in needed(epilogue, [store.value for store in epilogue.stores]):
         body += [line for line in [texts.line(number)] if line]
-    body += [texts.store(store.buffer, store.value, False) for store in epilogue.stores]
+    body += [texts.store(store) for store in epilogue.stores]
     return KernelText(body, tuple(sorted(domain.sizes_used)), domain)
 
 

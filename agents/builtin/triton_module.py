@@ -132,7 +132,7 @@ class _Forward:
 
     def _allocation(self, name: str) -> str:
         sizes = "".join(f"{size_text(size)}, " for size in self.buffers[name].shape)
-        dtype = self.low if name in self.stored_low else "torch.float32"
+        dtype = self.low if name in self.stored_low else f"torch.{self.buffers[name].dtype}"
         return f"{name} = torch.empty(({sizes}), dtype={dtype}, device=device)"
 
     def _call(self, name: str, arguments: list[str]) -> str:

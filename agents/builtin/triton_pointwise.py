@@ -6,7 +6,7 @@
 from dataclasses import replace
 
 from everforge.agents.builtin.plan import KernelRegion
-from everforge.agents.builtin.triton_domain import Domain
+from everforge.agents.builtin.triton_domain import Domain, axis_orders
 from everforge.agents.builtin.triton_rows import KernelText
 from everforge.agents.builtin.triton_values import FLAT_MASKS, TILE_MASKS, Masks, ValueTexts, needed
 
@@ -15,7 +15,7 @@ def is_flat(region: KernelRegion) -> bool:
     """Whether one index over all elements serves: no operand is transposed, nothing is stored once for a row."""
     domain = Domain.of(region, 0)
     has_row_store = any(store.per_row for store in region.stores)
-    return not has_row_store and not any(domain.is_transposed(load) for load in region.loads())
+    return not has_row_store and not any(domain.is_transposed(order) for order in axis_orders(region))
 
 
 def flat_body(region: KernelRegion) -> KernelText:
@@ -56,5 +56,5 @@ def _body(region: KernelRegion, domain: Domain, masks: Masks, opening: list[str]
     lines = list(opening)
     for number in needed(region, [store.value for store in region.stores]):
         lines += [line for line in [texts.line(number)] if line]
-    lines += [texts.store(store.buffer, store.value, store.per_row) for store in region.stores]
+    lines += [texts.store(store) for store in region.stores]
     return lines

@@ -13,6 +13,7 @@ from everforge.agents.builtin.triton_folds import RowFolds, element_stores
 from everforge.agents.builtin.triton_matmul import can_fuse, with_split_epilogues
 from everforge.agents.builtin.triton_pointwise import is_flat
 from everforge.agents.builtin.triton_split import can_split
+from everforge.agents.builtin.triton_strided import inner_axes, is_strided
 from everforge.model.candidate import ParameterValue
 from everforge.model.device import DeviceKind
 
@@ -27,6 +28,9 @@ _FEW_ROWS = 128
 # one is read while the other is computed; a layer norm in 1024 threads of 47 registers leaves room for one (+12 %).
 _WIDE_ROW = 8192
 SWEPT = 4096  # a limit for `whole` under which wide rows are swept
+SWEPT_ALWAYS = 0
+_HELD_TILE = 32768  # elements of a tile that 1024 threads hold with 32 values each
+_FEW_TILES = 528  # four programs of 4 warps for each multiprocessor
 # 227 KiB of shared memory less 3 KiB for barriers, reductions and the driver.
 _SHARED_BYTES = 224 << 10
 
@@ -114,6 +118,8 @@ def region_space(region: KernelRegion) -> Space:
         return {f"{name}_block": (1024, 2048, 4096), f"{name}_warps": (4, 8)}
     if region.is_pointwise:
         return {f"{name}_rows": (32, 64, 16), f"{name}_block": (64, 32, 128), f"{name}_warps": (4, 8)}
+    if is_strided(region):
+        return _strided_space(region)
     rows = math.prod(size.literal for size in region.domain[: region.row_axes])
     columns = math.prod(size.literal for size in region.domain[region.row_axes :])
     width = 1 << max(columns - 1, 0).bit_length()
@@ -162,6 +168,38 @@ def _swept_space(name: str) -> Space:
         f"{name}_block": (8192, 4096),
         f"{name}_whole": (_WIDEST_WHOLE_ROW,),
     }
+
+
+def _strided_space(region: KernelRegion) -> Space:
+    """Rows across memory: tiles of neighbouring rows, held where their columns fit, else swept.
+
+    A tile's width is what is read in one piece: 128 floats are four sectors of DRAM's 128 bytes, 8 are one of 32.
+    """
+    name = region.name
+    columns = math.prod(size.literal for size in region.domain[region.row_axes :])
+    rows = math.prod(size.literal for size in region.domain[: region.row_axes])
+    inner = math.prod(size.literal for size in region.domain[region.row_axes - inner_axes(region) : region.row_axes])
+    width, widest = _ceiling_power(columns), _ceiling_power(inner)
+    reads_once = not element_stores(region) and RowFolds(region).last_sweep() == 0
+    is_held = not reads_once and width * min(8, widest) <= _HELD_TILE
+    most = _HELD_TILE // 2 // width if is_held else 64
+    tiles = list(dict.fromkeys(min(max(int(most * by), 8), 128, widest) for by in (1, 2, 0.5)))
+    block = max(16, min(4096 // tiles[0], 1024, width))
+    space: Space = {
+        f"{name}_rows": tuple(tiles),
+        f"{name}_block": (block, max(block // 2, 8)),
+        f"{name}_warps": (_power_of_two(tiles[0] * width // 1024, low=4, high=32), 8) if is_held else (4, 8),
+        f"{name}_whole": (width, SWEPT_ALWAYS) if is_held else (SWEPT_ALWAYS,),
+    }
+    programs = rows // max(inner, 1) * -(-inner // tiles[0])
+    if can_split(region) and not is_held and programs < _FEW_TILES and columns > 4 * block:
+        space[f"{name}_split_below"] = (_FEW_TILES,)
+    return {parameter: tuple(dict.fromkeys(values)) for parameter, values in space.items()}
+
+
+def _ceiling_power(value: int) -> int:
+    """The smallest power of two that is no less."""
+    return 1 << max(value - 1, 0).bit_length()
 
 
 def _matmul_space(region: MatmulRegion, precision: str, device: DeviceKind) -> Space:

@@ -1,20 +1,25 @@
 """Few but long rows in Triton: each row cut into parts that programs of their own sweep side by side.
 
 `triton_launch.py` calls it where there are too few rows to keep a GPU busy with one program each, a loss over all
-elements being the extreme. Every sweep is a kernel; what it folds goes to memory as one number for each part
-(`partial_<value>`, rows × PARTS), and the kernels after it fold those again before they start.
+elements being the extreme, or too few tiles of rows across memory. Every sweep is a kernel; what it folds goes to
+memory as one number for each part (`partial_<value>`, rows × PARTS), and the kernels after it fold those again before
+they start.
 """
 
 from everforge.agents.builtin.plan import KernelRegion, Reduce, Scan, Store
 from everforge.agents.builtin.triton_domain import Domain
-from everforge.agents.builtin.triton_folds import RowFolds, element_stores
+from everforge.agents.builtin.triton_folds import Counts, RowFolds, element_stores
 from everforge.agents.builtin.triton_rows import KernelText, indented
+from everforge.agents.builtin.triton_strided import opening_lines, rows_domain
 from everforge.agents.builtin.triton_values import TILE_MASKS, ValueTexts, needed, operands
 
-_OPENING = [
-    "row = tl.program_id(0).to(tl.int64) + tl.zeros((1, 1), tl.int64)",
-    "row_live = row < ROWS",
-]
+_PART_COUNTS = Counts(
+    "((width - tl.arange(0, BLOCK)[None, :] + BLOCK - 1) // BLOCK).to(tl.float32)", "tl.maximum(width, 1)"
+)
+_ALL_COUNTS = Counts(
+    "tl.minimum(tl.maximum(COLUMNS - tl.arange(0, PARTS)[None, :].to(tl.int64) * SPAN, 0), SPAN).to(tl.float32)",
+    "COLUMNS",
+)
 
 
 def can_split(region: KernelRegion) -> bool:
@@ -55,12 +60,14 @@ def _part_body(folds: RowFolds, sweep: int) -> KernelText | None:
     body += ["live = row_live & column_live", *inside]
     for number in own:
         body += folds.accumulate(number, texts)
-    body += [texts.store(store.buffer, store.value, False) for store in stores]
-    lines = [*_OPENING, "part = tl.program_id(1).to(tl.int64)", *outside]
-    lines += [folds.accumulator(number) for number in own]
+    body += [texts.store(store) for store in stores]
+    lines = [*_opening(domain), "part = tl.program_id(1).to(tl.int64)", *outside]
+    if any(folds.has_moments(number) for number in own):
+        lines.append("width = tl.minimum(tl.maximum(COLUMNS - part * SPAN, 0), SPAN)")
+    lines += [line for number in own for line in folds.accumulators(number, "part * SPAN + ")]
     lines += ["for start in range(0, SPAN, BLOCK):", *indented(body)]
     for number in own:
-        lines += [*folds.finish(number, texts), _partial_store(texts, number)]
+        lines += [*folds.finish(number, texts, _PART_COUNTS), *_partial_stores(folds, texts, number)]
     return KernelText(lines, tuple(sorted(domain.sizes_used)), domain)
 
 
@@ -69,13 +76,18 @@ def _finish_body(folds: RowFolds) -> KernelText:
     stores: list[Store] = [store for store in folds.region.stores if store.per_row]
     texts, domain = _texts(folds.region)
     outside, _ = _placed(folds, [store.value for store in stores], texts)
-    lines = [*_OPENING, *outside, *(texts.store(store.buffer, store.value, True) for store in stores)]
+    lines = [*_opening(domain), *outside, *(texts.store(store) for store in stores)]
     return KernelText(lines, tuple(sorted(domain.sizes_used)), domain)
 
 
 def _texts(region: KernelRegion) -> tuple[ValueTexts, Domain]:
-    domain = Domain.of(region, region.row_axes)
+    domain = rows_domain(region)
     return ValueTexts(region, domain, TILE_MASKS), domain
+
+
+def _opening(domain: Domain) -> list[str]:
+    """The rows of a program, with the number under which partial results are kept."""
+    return [*opening_lines(domain), *(["row = outer * INNER + inner"] if domain.inner_from is not None else [])]
 
 
 def _placed(folds: RowFolds, targets: list[int], texts: ValueTexts) -> tuple[list[str], list[str]]:
@@ -97,9 +109,22 @@ def _placed(folds: RowFolds, targets: list[int], texts: ValueTexts) -> tuple[lis
 
 def _read_back(folds: RowFolds, number: int, texts: ValueTexts) -> list[str]:
     """A fold of an earlier kernel, from its parts."""
-    place = "row * PARTS + tl.arange(0, PARTS)[None, :]"
-    return [f"folded_{number} = tl.load(partial_{number}_ptr + {place})", *folds.finish(number, texts)]
+    place = "row * PARTS + tl.arange(0, PARTS)[None, :], mask=row_live, other=0"
+    lines = [f"folded_{number} = tl.load(partial_{number}_ptr + {place})"]
+    if folds.is_position(number):
+        lines.append(f"place_{number} = tl.load(partial_{number}_place_ptr + {place})")
+    return [*lines, *folds.finish(number, texts, _ALL_COUNTS)]
 
 
-def _partial_store(texts: ValueTexts, number: int) -> str:
-    return f"tl.store(partial_{number}_ptr + row * PARTS + part, {texts.operand(number)})"
+def _partial_stores(folds: RowFolds, texts: ValueTexts, number: int) -> list[str]:
+    """Stores of what a part of a row folds to: of a position also the extremum, of a sum with moments the mean."""
+    place, result = "row * PARTS + part", texts.operand(number)
+    if folds.is_position(number):
+        extremum = "_row_max" if folds.op_of(number) == "argmax" else "_row_min"
+        return [
+            f"tl.store(partial_{number}_ptr + {place}, {extremum}(folded_{number}), mask=row_live)",
+            f"tl.store(partial_{number}_place_ptr + {place}, {result}, mask=row_live)",
+        ]
+    if folds.has_moments(number):
+        result = f"{result} / {_PART_COUNTS.total}"
+    return [f"tl.store(partial_{number}_ptr + {place}, {result}, mask=row_live)"]

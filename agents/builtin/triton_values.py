@@ -17,6 +17,7 @@ from everforge.agents.builtin.plan import (
     Pointwise,
     Reduce,
     Scan,
+    Store,
 )
 from everforge.agents.builtin.triton_domain import Domain
 from everforge.agents.builtin.triton_math import pointwise_text, truth_text
@@ -38,7 +39,22 @@ FLAT_MASKS = Masks(element="live", row="live", column="live", single="(1,)")
 # Variables of the emitters' own in a kernel, which no value may be called.
 _RESERVED = frozenset(
     (
-        *("tl", "triton", "row", "column", "live", "row_live", "column_live", "start", "block", "tile"),
+        *(
+            "tl",
+            "triton",
+            "row",
+            "outer",
+            "inner",
+            "tiles",
+            "part",
+            "column",
+            "live",
+            "row_live",
+            "column_live",
+            "start",
+            "block",
+            "tile",
+        ),
         *("accumulator", "product", "bias", "m_tiles", "n_tiles", "m_tile", "n_tile", "k", "k_live"),
         *("lhs", "rhs", "lhs_tile", "rhs_tile", "operand_lhs", "operand_rhs"),
     )
@@ -73,22 +89,25 @@ class ValueTexts:
             return f"{self.names[number]} = {self._pointwise(value)}"
         return None
 
-    def store(self, pointer: str, value: int, per_row: bool) -> str:
+    def store(self, store: Store) -> str:
         """The store of a value, for each element or for each row."""
-        place, mask = ("row", self.masks.row) if per_row else (self.store_index(), self.masks.element)
-        return f"tl.store({pointer}_ptr + {place}, {self.operand(value)}, mask={mask})"
+        place, mask = self.store_index(store), self.masks.row if store.per_row else self.masks.element
+        return f"tl.store({store.buffer}_ptr + {place}, {self.operand(store.value)}, mask={mask})"
 
-    def store_index(self) -> str:
-        """Offset of an element in a buffer that has the domain's shape."""
-        everything = tuple(range(len(self.region.domain)))
-        return self.domain.index(Load(buffer="", axes=everything))
+    def store_index(self, store: Store) -> str:
+        """Offset of what a store writes in its buffer."""
+        if store.per_row and store.axes is None and self.domain.inner_from is None:
+            return "row"
+        return self.domain.index(self.region.stored_axes(store))
 
     def _load(self, load: Load) -> str:
-        axes = self.domain.merged(load)
-        index = self.domain.index(load)
-        if not axes:
-            return f"tl.load({load.buffer}_ptr).to(tl.float32)"
-        by_row = any(axis < self.domain.row_count for axis in axes)
+        axes = self.domain.merged(load.axes)
+        index = self.domain.index(load.axes)
+        # All rows of one outer position are there; only the inner ones may run past the end.
+        first_masked = self.domain.inner_from or 0
+        by_row = any(first_masked <= axis < self.domain.row_count for axis in axes)
+        if not by_row and not any(axis >= self.domain.row_count for axis in axes):
+            return f"tl.load({load.buffer}_ptr{'' if index == '0' else f' + {index}'}).to(tl.float32)"
         by_column = any(axis >= self.domain.row_count for axis in axes)
         mask = self.masks.element if by_row and by_column else self.masks.row if by_row else self.masks.column
         return f"tl.load({load.buffer}_ptr + {index}, mask={mask}, other=0.0).to(tl.float32)"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from everforge.agents.builtin.abilities import BASIC, Abilities
 from everforge.agents.builtin.axes import AxisTable, Number, Resident, Source, Unfusable
 from everforge.agents.builtin.drafts import Operand
 from everforge.agents.builtin.operations import BOOLEAN
@@ -21,6 +22,7 @@ class Workspace:
     """The state of one walk over `graph`."""
 
     graph: TaskGraph
+    abilities: Abilities = BASIC
     table: AxisTable = field(default_factory=AxisTable)
     buffers: dict[str, Buffer] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
@@ -72,6 +74,11 @@ class Workspace:
             return float(arg["float"]) if "float" in arg else arg
         return [self.argument(item) for item in arg] if isinstance(arg, list | tuple) else arg
 
+    def dtype_of(self, key: Key) -> str:
+        """The dtype of an output in the reference; what the planner adds between operations is float32."""
+        node = next(node for node in self.graph.nodes if node.id == key[0])
+        return node.outputs[key[1]].dtype if 0 <= key[1] < len(node.outputs) else "float32"
+
     def arguments(self, args: Iterable[Any]) -> list[Any]:
         """Several arguments, each as `argument` gives it."""
         return [self.argument(arg) for arg in args]
@@ -81,14 +88,18 @@ class Workspace:
         picks = {(n.args[0]["node"], int(n.args[1])) for n in self.graph.nodes if n.op == "getitem"}
         return picks | {(result.node, result.index or 0) for result in self.graph.results}
 
-    def check_dtypes(self, node: GraphNode) -> None:
-        """Raise Unfusable unless a node is float32, or boolean inside a region: all our kernels compute."""
-        allowed = {"float32", "bool"} if short_name(node.op) in BOOLEAN else {"float32"}
+    def check_dtypes(self, node: GraphNode, yields: frozenset[str] | None = None) -> None:
+        """Raise Unfusable unless a node reads what kernels read and yields what they store or hold.
+
+        That is floats, booleans inside a region, or the dtypes `yields` where these are given.
+        """
+        allowed = yields or self.abilities.floats | ({"bool"} if short_name(node.op) in BOOLEAN else set())
         if node.outputs and node.outputs[0].dtype not in allowed:
             raise Unfusable(f"yields {node.outputs[0].dtype}; kernels compute float32")
+        readable = self.abilities.floats | self.abilities.reads
         for key in keys_of(node):
             operand = self.known.get(key)
-            if isinstance(operand, Source) and self.buffers[operand.buffer].dtype != "float32":
+            if isinstance(operand, Source) and self.buffers[operand.buffer].dtype not in readable:
                 raise Unfusable(f"reads {self.buffers[operand.buffer].dtype}; kernels compute float32")
             if operand is None:
                 raise Unfusable("reads something that is no tensor")

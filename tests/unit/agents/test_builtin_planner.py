@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from everforge.agents.builtin import plan as ir
+from everforge.agents.builtin.abilities import BASIC, TRITON, Abilities
 from everforge.agents.builtin.planner import Unplannable, plan_graph
 from everforge.agents.builtin.variants import extent, mismatch
 from everforge.model.graph import TaskGraph
@@ -52,6 +53,7 @@ POINTWISE: dict[str, Callable[..., torch.Tensor]] = {
     "logical_not": lambda a: a == 0,
 }
 FOLDS: dict[str, Callable[..., torch.Tensor]] = {"sum": torch.sum, "max": torch.amax, "min": torch.amin}
+POSITIONS: dict[str, Callable[..., torch.Tensor]] = {"argmax": torch.argmax, "argmin": torch.argmin}
 
 
 def run_plan(plan: ir.Plan, model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
@@ -60,7 +62,8 @@ def run_plan(plan: ir.Plan, model: nn.Module, inputs: tuple[torch.Tensor, ...]) 
     held: dict[str, torch.Tensor] = {}
     for buffer in plan.buffers:
         if buffer.position is not None:
-            held[buffer.name] = inputs[buffer.position].double()
+            given = inputs[buffer.position]
+            held[buffer.name] = given.double() if given.is_floating_point() else given
         elif buffer.target is not None and buffer.origin != "constant":
             held[buffer.name] = state[buffer.target]
         elif buffer.origin == "constant":
@@ -111,7 +114,8 @@ def run_region(plan: ir.Plan, region: ir.KernelRegion, held: dict[str, torch.Ten
         else:
             value = value.expand(sizes)
         shape = [concrete(size, held) for size in plan.buffer(store.buffer).shape]
-        held[store.buffer] = value.reshape(kept).reshape(shape).double()
+        ordered = value.reshape(kept).permute(region.stored_axes(store))
+        held[store.buffer] = ordered.reshape(shape).double()
 
 
 def run_value(
@@ -127,7 +131,8 @@ def run_value(
             tensor = held[value.buffer].reshape([sizes[axis] for axis in value.axes])
             order = sorted(range(len(value.axes)), key=lambda i: value.axes[i])
             tensor = tensor.permute(order)
-            return tensor.reshape([sizes[axis] if axis in value.axes else 1 for axis in range(len(sizes))])
+            tensor = tensor.reshape([sizes[axis] if axis in value.axes else 1 for axis in range(len(sizes))])
+            return tensor.double()
         case ir.Constant():
             return torch.tensor(value.number, dtype=torch.float64).reshape([1] * len(sizes))
         case ir.ColumnCount():
@@ -135,16 +140,25 @@ def run_value(
             return count.reshape([1] * len(sizes))
         case ir.Pointwise():
             return POINTWISE[value.op](*(values[arg] for arg in value.args)).double()
+        case ir.Reduce() if value.op in POSITIONS:
+            columns_last = values[value.arg].expand(sizes).flatten(region.row_axes)
+            place = POSITIONS[value.op](columns_last, -1)
+            return place.reshape([*sizes[: region.row_axes], *([1] * len(columns))])
         case ir.Reduce():
             return FOLDS[value.op](values[value.arg].expand(sizes), dim=columns, keepdim=True)
         case ir.Scan():
-            return torch.cumsum(values[value.arg].expand(sizes), columns[0])
+            full = values[value.arg].expand(sizes)
+            if value.is_reverse:
+                return torch.cumsum(full.flip(columns[0]), columns[0]).flip(columns[0])
+            return torch.cumsum(full, columns[0])
 
 
-def planned(function: Function, *inputs: torch.Tensor, parts: tuple[nn.Module, ...] = ()) -> ir.Plan:
+def planned(
+    function: Function, *inputs: torch.Tensor, parts: tuple[nn.Module, ...] = (), abilities: Abilities = BASIC
+) -> ir.Plan:
     """The plan of a reference, after checking that it computes the reference."""
     graph = traced(function, *inputs, parts=parts)
-    plan = plan_graph(graph)
+    plan = plan_graph(graph, abilities)
     model = Reference(function, *parts).eval()
     with torch.no_grad():
         wanted = model.double()(*(x.double() if x.is_floating_point() else x for x in inputs))
@@ -181,6 +195,58 @@ def test_row_reductions_become_one_kernel(name: str) -> None:
     assert len(plan.steps) == 1
     assert isinstance(plan.steps[0], ir.KernelRegion)
     assert not plan.steps[0].is_pointwise
+
+
+ANY_ORDER: dict[str, tuple[Function, tuple[int, ...]]] = {
+    "columns": (lambda m, x: torch.relu(x).sum(0), (4, 9)),
+    "middle dimension with a tail": (lambda m, x: torch.tanh(x).mean(1, keepdim=True) * 2, (3, 5, 7)),
+    "batch and pixels": (lambda m, x: x.var((0, 2, 3)), (3, 5, 4, 2)),
+    "softmax over channels": (lambda m, x: torch.softmax(x * 2, 1), (3, 5, 4, 2)),
+    "log-softmax of the transposed": (lambda m, x: functional.log_softmax(x.T, 1), (6, 5)),
+    "distance from the column's mean": (lambda m, x: (x - x.mean(0)) * 2, (6, 5)),
+    "scan over rows": (lambda m, x: torch.cumsum(x, 0).exp(), (6, 5)),
+    "scan from the end": (lambda m, x: torch.flip(torch.cumsum(torch.flip(x * 2, [1]), 1), [1]) + 1, (6, 5)),
+    "exclusive scan": (lambda m, x: torch.cumsum(x, 1) - x, (6, 5)),
+    "position": (lambda m, x: torch.argmax(torch.tanh(x), 1), (3, 5, 7)),
+    "position among all": (lambda m, x: x.argmin(), (3, 5)),
+    "extremum and position": (lambda m, x: tuple(torch.max(x, 0)), (6, 5)),
+    "transposed result": (lambda m, x: torch.exp(x).permute(2, 0, 1), (3, 5, 7)),
+    "input beside its column sums": (lambda m, x: (x * 2, (x * 2).sum(0)), (6, 5)),
+}
+
+
+@pytest.mark.parametrize("name", ANY_ORDER)
+def test_kernels_of_any_order_take_outer_dimensions_whole(name: str) -> None:
+    function, shape = ANY_ORDER[name]
+    plan = planned(function, torch.randn(*shape), abilities=TRITON)
+    assert [type(step) for step in plan.steps] == [ir.KernelRegion]
+
+
+def test_masks_are_read_by_kernels() -> None:
+    plan = planned(
+        lambda m, x, keep: torch.cumsum(x * keep, 1), torch.randn(4, 9), torch.rand(4, 9) > 0.5, abilities=TRITON
+    )
+    assert [type(step) for step in plan.steps] == [ir.KernelRegion]
+
+
+def test_flip_outside_a_scan_is_left_with_the_reason() -> None:
+    plan = planned(
+        lambda m, x: torch.flip(x.exp(), [1]) * torch.cumsum(torch.flip(x, [1]), 1), torch.randn(4, 9), abilities=TRITON
+    )
+    assert "outside a running sum" in left(plan)["aten.flip.default"]
+
+
+def test_half_precision_is_stored_as_the_reference_does() -> None:
+    x = torch.ones(4, 9, dtype=torch.bfloat16)
+    plan = plan_graph(traced(lambda m, x: (torch.softmax(x, 1), x.float() * 2), x), TRITON)
+    assert [plan.buffer(name).dtype for name in plan.results] == ["bfloat16", "float32"]
+    assert [type(step) for step in plan.steps] == [ir.KernelRegion]
+
+
+def test_products_of_half_precision_inputs_are_left_to_pytorch() -> None:
+    x = torch.ones(4, 4, dtype=torch.bfloat16)
+    plan = plan_graph(traced(lambda m, x: torch.relu(x @ x), x), TRITON)
+    assert [type(step) for step in plan.steps] == [ir.TorchStep, ir.KernelRegion]
 
 
 MODULES: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
@@ -357,17 +423,27 @@ STEPS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "share of all": lambda x, y: x / (1 + torch.square(x).sum()),
     "outer sum": lambda x, y: x + y.sum(0),
     "split and join": lambda x, y: torch.sin(x.reshape(x.shape[0], -1, 2)).reshape(x.shape),
+    "softmax of columns": lambda x, y: torch.softmax(x * 2, 0),
+    "cumulate down": lambda x, y: torch.cumsum(x, 0) * 0.1,
+    "cumulate from the end": lambda x, y: torch.cumsum(x.flip(1), 1).flip(1) * 0.1,
+    "choose by position": lambda x, y: x + torch.argmax(y, 0),
     "transpose and back": lambda x, y: torch.exp(-(x.T**2)).T,
 }
 
 
 @settings(max_examples=60)
-@given(st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=6), st.sampled_from([(3, 8), (1, 4), (5, 2)]))
-def test_any_chain_of_operations_plans_to_the_same_values(names: list[str], shape: tuple[int, int]) -> None:
+@given(
+    st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=6),
+    st.sampled_from([(3, 8), (1, 4), (5, 2)]),
+    st.sampled_from([BASIC, TRITON]),
+)
+def test_any_chain_of_operations_plans_to_the_same_values(
+    names: list[str], shape: tuple[int, int], abilities: Abilities
+) -> None:
     def forward(m: nn.ModuleList, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         for name in names:
             x = STEPS[name](x, y)
         return x
 
     torch.manual_seed(0)
-    planned(forward, torch.randn(*shape), torch.randn(*shape))
+    planned(forward, torch.randn(*shape), torch.randn(*shape), abilities=abilities)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from everforge.agents.builtin.abilities import TRITON
 from everforge.agents.builtin.planner import plan_graph
 from everforge.agents.builtin.triton_emitter import emit_triton, triton_space
 from everforge.model.device import DeviceKind
@@ -45,7 +46,7 @@ def emitted(case: Any, device: DeviceKind = DeviceKind.CUDA) -> str:
     if case.plan is not None:
         return emit_triton(case.plan(), TaskGraph(variant="default", nodes=(), results=()), case.parameters, device)
     graph = traced(case)
-    return emit_triton(plan_graph(graph), graph, case.parameters, device)
+    return emit_triton(plan_graph(graph, TRITON), graph, case.parameters, device)
 
 
 @pytest.fixture(scope="module")
@@ -140,13 +141,13 @@ def test_static_rules_let_the_candidate_through(sources: Path, name: str) -> Non
 
 def test_first_value_of_every_parameter_is_the_default() -> None:
     graph = traced(CASES["softmax"])
-    plan = plan_graph(graph)
+    plan = plan_graph(graph, TRITON)
     defaults = {name: values[0] for name, values in triton_space(plan, "fp32", DeviceKind.CUDA).items()}
     assert emit_triton(plan, graph, defaults, DeviceKind.CUDA) == emit_triton(plan, graph, {}, DeviceKind.CUDA)
 
 
 def test_register_mode_is_an_xpu_option_alone() -> None:
-    plan = plan_graph(traced(CASES["softmax"]))
+    plan = plan_graph(traced(CASES["softmax"]), TRITON)
     assert "grf_mode" in triton_space(plan, "fp32", DeviceKind.XPU)
     assert "grf_mode" not in triton_space(plan, "fp32", DeviceKind.CUDA)
 
@@ -183,6 +184,6 @@ def test_maximum_looks_for_nan_only_where_no_sum_shows_it(name: str, shown: str)
 
 
 def test_plain_fp32_products_start_at_the_vendors() -> None:
-    plan = plan_graph(traced(CASES["bmm-tile"]))
+    plan = plan_graph(traced(CASES["bmm-tile"]), TRITON)
     kernels = [values[0] for name, values in triton_space(plan, "fp32", DeviceKind.CUDA).items() if "kernel" in name]
     assert kernels == ["torch"]

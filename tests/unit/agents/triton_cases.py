@@ -126,6 +126,51 @@ class SquaredError(nn.Module):
         return torch.mean((x - y) ** 2)
 
 
+class Expression(nn.Module):
+    """A function of its inputs."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        return self.function(*inputs)
+
+
+def folds_along(dim: int) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
+    """Every fold with something before and after it, over one dimension."""
+
+    def forward(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y = torch.tanh(x) * 2
+        return (
+            *(y.sum(dim) + 1, y.mean(dim, keepdim=True), y.amax(dim) * 3, y.amin(dim), y.var(dim)),
+            *(torch.logsumexp(x, dim), torch.linalg.vector_norm(x, dim=dim), (1 + x * 1e-3).prod(dim)),
+        )
+
+    return forward
+
+
+def positions(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Positions over an outer, a middle, the last and all dimensions."""
+    values, places = torch.max(x, 1)
+    low, lowest = torch.min(x, 2, keepdim=True)
+    return values, places, low, lowest, x.argmax(0), x.argmin(), torch.argmax(x * 2, -1)
+
+
+def tied(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions where many elements are equal."""
+    whole = torch.floor(x)
+    return whole.argmax(0), whole.argmin(1)
+
+
+def from_the_end(x: torch.Tensor) -> torch.Tensor:
+    return torch.flip(torch.cumsum(torch.flip(x * 2, [1]), 1), [1])
+
+
+def normalised_along(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.softmax(x * 2, 1), torch.log_softmax(x, 1)
+
+
 class SoftmaxAndPeak(nn.Module):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.softmax(x, dim=-1), x.amax(dim=-1)
@@ -175,12 +220,19 @@ class Case:
     compiled_shapes: tuple[tuple[int, ...], ...] | None = None  # tensors have no memory then, so these may be large
 
     plan: Callable[[], Plan] | None = None  # the planner's, if absent
+    dtypes: tuple[torch.dtype, ...] = ()  # of the inputs, float32 if absent; half of a boolean one is true
     edges: bool = False  # rows with infinities and NaN among ordinary ones
 
     def inputs(self) -> list[torch.Tensor]:
         generator = torch.Generator().manual_seed(3)
         inputs = [torch.randn(shape, generator=generator) for shape in self.shapes]
+        inputs = [
+            (x > 0 if dtype is torch.bool else x.to(dtype)) for x, dtype in zip(inputs, self.kinds(), strict=True)
+        ]
         return [with_edges(x) for x in inputs] if self.edges else inputs
+
+    def kinds(self) -> tuple[torch.dtype, ...]:
+        return self.dtypes or (torch.float32,) * len(self.shapes)
 
     def model(self) -> nn.Module:
         torch.manual_seed(5)
@@ -195,6 +247,11 @@ def with_edges(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
+def along(function: Callable[..., Any], *shapes: tuple[int, ...], **chosen: Any) -> Case:
+    """A case without parameters."""
+    return Case(lambda: Expression(function), shapes, **chosen)
+
+
 def products(kernel: str, precision: str) -> Parameters:
     return {"precision": precision, **{f"product_{step}_kernel": kernel for step in range(4)}}
 
@@ -202,6 +259,10 @@ def products(kernel: str, precision: str) -> Parameters:
 # Widths past `whole` are swept; small limits make odd little shapes take that path too.
 SWEPT: Parameters = {"kernel_0_whole": 64, "kernel_0_block": 32}
 SPLIT: Parameters = SWEPT | {"kernel_0_split_below": 8}
+# Rows across memory: held in tiles, swept by tiles, and cut into parts.
+ACROSS_HELD: Parameters = {"kernel_0_whole": 64, "kernel_0_rows": 8}
+ACROSS_SWEPT: Parameters = {"kernel_0_whole": 0, "kernel_0_rows": 8, "kernel_0_block": 16}
+ACROSS_SPLIT: Parameters = ACROSS_SWEPT | {"kernel_0_split_below": 1000}
 LAYERS = (72, 64, 40)  # rows that start on 16 bytes, as tensor descriptors need
 ODD_LAYERS = (70, 65, 33)
 SMALL_TILES: Parameters = {"product_0_tile_n": 128}
@@ -231,6 +292,62 @@ CASES: dict[str, Case] = {
     "flat-chain": Case(FlatChain, ((2, 12, 5, 7),)),
     "cumsum": Case(RunningSum, ((5, 123),), tolerance=1e-4),
     "cumsum-swept": Case(RunningSum, ((3, 1000),), SWEPT, tolerance=2e-3),
+    **{
+        f"{name}{suffix}": along(function, (3, 45, 13), parameters=limits, tolerance=tolerance, edges=False)
+        for name, function, tolerance in (
+            ("folds-outer", folds_along(0), 4e-6),
+            ("folds-middle", folds_along(1), 4e-6),
+            ("softmax-middle", normalised_along, 4e-6),
+            ("cumsum-middle", lambda x: torch.cumsum(x, 1) * 2, 2e-5),
+            ("cumsum-reverse-middle", from_the_end, 2e-5),
+            ("cumprod-middle", lambda x: torch.cumprod(1 + x * 0.1, 1), 2e-5),
+        )
+        for suffix, limits in (("", {}), ("-held", ACROSS_HELD), ("-swept", ACROSS_SWEPT), ("-split", ACROSS_SPLIT))
+        if not (suffix == "-split" and name.startswith("cum"))
+    },
+    "folds-several": along(lambda x: (x.sum((0, 2)), torch.relu(x).amax((0, 2)), x.var((0, 2))), (3, 45, 4, 13)),
+    "folds-several-split": along(lambda x: x.var((0, 2, 3)), (3, 5, 20, 13), parameters=SPLIT),
+    "sum-of-columns": along(lambda x: x.square().sum(0), (1500, 33), parameters={"kernel_0_split_below": 1000}),
+    **{
+        f"{name}{suffix}": along(function, (3, 45, 13), parameters=limits)
+        for name, function in (("positions", positions), ("tied", tied))
+        for suffix, limits in (
+            ("", {}),
+            ("-swept", {f"kernel_{n}_{what}": size for n in range(6) for what, size in (("whole", 0), ("block", 16))}),
+            (
+                "-split",
+                {
+                    f"kernel_{n}_{what}": size
+                    for n in range(6)
+                    for what, size in (("whole", 0), ("block", 16), ("split_below", 1000))
+                },
+            ),
+        )
+    },
+    "positions-edges": along(lambda x: (x.argmax(1), x.argmin(1), x.argmax(0)), (6, 123), edges=True),
+    "positions-edges-swept": along(lambda x: (x.argmax(1), x.argmin(1)), (6, 123), parameters=SWEPT, edges=True),
+    "positions-edges-split": along(lambda x: (x.argmax(1), x.argmin(1)), (6, 123), parameters=SPLIT, edges=True),
+    "cumsum-reverse": along(from_the_end, (5, 123), tolerance=2e-5),
+    "cumsum-reverse-swept": along(from_the_end, (3, 1000), parameters=SWEPT, tolerance=1e-4),
+    "cumsum-masked": along(
+        lambda x, keep: torch.cumsum(x * keep, 1),
+        (5, 123),
+        (5, 123),
+        dtypes=(torch.float32, torch.bool),
+        tolerance=1e-5,
+    ),
+    "cumsum-exclusive": along(lambda x: torch.cumsum(x, 1) - x, (5, 123), tolerance=1e-5),
+    "transposed-result": along(lambda x: torch.exp(x).permute(2, 0, 1), (3, 45, 13)),
+    "layernorm-split": Case(lambda: LayerNormGelu(1000), ((3, 1000),), SPLIT),
+    "groupnorm-split": Case(GroupNormTanh, ((2, 12, 5, 7),), SPLIT),
+    "instancenorm-swept": along(lambda x: F.relu(F.instance_norm(x)), (2, 5, 9, 11), parameters=SWEPT),
+    "softmax-bf16-input": along(lambda x: torch.softmax(x * 2, -1), (5, 123), dtypes=(torch.bfloat16,), tolerance=1e-2),
+    "norm-fp16-input": along(
+        lambda x: x * torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + 1e-6).half(),
+        *((5, 123),),
+        dtypes=(torch.float16,),
+        tolerance=2e-3,
+    ),
     "linear-torch": Case(lambda: TwoLayers(ODD_LAYERS), ((33, 70),), products("torch", "fp32")),
     "linear-tile": Case(lambda: TwoLayers(ODD_LAYERS), ((33, 70),), products("tile", "fp32")),
     "linear-persistent-tf32": Case(lambda: TwoLayers(LAYERS), ((33, 72),), products("persistent", "tf32"), 2e-3),
@@ -266,10 +383,17 @@ def interpreted(name: str, folder: Path) -> dict[str, Any]:
         state = {key: value + 0.5 for key, value in model.state_dict().items() if value.is_floating_point()}
         new.load_state_dict(state, strict=False)
         again = tensors(new(*case.inputs()))
-        expected = tensors(model.double()(*(x.double() for x in case.inputs())))
+        expected = tensors(model.double()(*map(widened, case.inputs())))
         model.float().load_state_dict(state, strict=False)
-        expected_again = tensors(model.double()(*(x.double() for x in case.inputs())))
+        expected_again = tensors(model.double()(*map(widened, case.inputs())))
+        kinds = [x.dtype for x in tensors(model.float()(*case.inputs()))]
+    if kinds != [x.dtype for x in outputs]:
+        raise TypeError(f"{name}: {[x.dtype for x in outputs]} where the reference gives {kinds}")
     return {"errors": errors(outputs, expected), "errors_after_reload": errors(again, expected_again)}
+
+
+def widened(x: torch.Tensor) -> torch.Tensor:
+    return x.double() if x.is_floating_point() else x
 
 
 def in_forms(name: str, folder: Path) -> dict[str, list[list[float]]]:
@@ -285,10 +409,11 @@ def in_forms(name: str, folder: Path) -> dict[str, list[list[float]]]:
     with torch.no_grad():
         for label, inputs in hostile_forms(tuple(case.inputs()), EVERY_FORM):
             try:
-                eager = [x.float() for x in tensors(model.to(dtype)(*(x.to(dtype) for x in inputs)))]
+                given = (x.to(dtype) if x.dtype is torch.float32 else x for x in inputs)
+                eager = [x.float() for x in tensors(model.to(dtype)(*given))]
             except RuntimeError:
                 continue
-            expected = tensors(model.double()(*(x.double() for x in inputs)))
+            expected = tensors(model.double()(*map(widened, inputs)))
             found[label] = [errors(outputs, expected) for outputs in (tensors(new(*inputs)), eager)]
             model.float().load_state_dict(new.state_dict())  # half precision has rounded its parameters
     return found
@@ -296,7 +421,7 @@ def in_forms(name: str, folder: Path) -> dict[str, list[list[float]]]:
 
 def errors(outputs: list[torch.Tensor], expected: list[torch.Tensor]) -> list[float]:
     """Largest error of each output over its largest value; infinite where only one of the two is NaN."""
-    return [_error(a.double(), b) for a, b in zip(outputs, expected, strict=True)]
+    return [_error(a.double(), b.double()) for a, b in zip(outputs, expected, strict=True)]
 
 
 def _error(output: torch.Tensor, expected: torch.Tensor) -> float:
@@ -312,7 +437,9 @@ def compiled(name: str, folder: Path) -> dict[str, Any]:
     def run_forward() -> Any:
         with torch.device("cuda"), torch.no_grad():
             model = candidate(folder / f"{name}.py").ModelNew()
-            return model(*(torch.empty(shape) for shape in CASES[name].compiled_shapes or CASES[name].shapes))
+            case = CASES[name]
+            shapes = case.compiled_shapes or case.shapes
+            return model(*(torch.empty(shape, dtype=dtype) for shape, dtype in zip(shapes, case.kinds(), strict=True)))
 
     report: dict[str, Any] = compile_ahead(run_forward, "sm_90").model_dump(mode="json")
     return report

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from everforge.agents.git_task import text_at_commit
+from everforge.agents.oci_task import text_at_digest
 from everforge.errors import ManifestError, UsageError
 from everforge.model.base import Record
 from everforge.model.campaign import CampaignSpec, ModelSettings
@@ -98,9 +99,9 @@ def _source(optimization: KernelOptimization, task_file: Path | None) -> str:
         return read_text(task_file)
     if task.git is not None:
         return text_at_commit(task.git)
-    raise ManifestError(
-        "spec.task: the task is neither inline nor in git, so --task-file must name where it is mounted"
-    )
+    if task.oci is not None:
+        return text_at_digest(task.oci)
+    raise ManifestError("spec.task: the task is in a ConfigMap, so --task-file must name where it is mounted")
 
 
 def _target_speedup(target: Target) -> float | None:

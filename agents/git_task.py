@@ -1,16 +1,22 @@
 """Fetches a task file from a git commit; `cli/task_source.py` and an agent's pod call it."""
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from everforge.errors import UsageError
+from everforge.errors import HarnessFault, UsageError
 from everforge.model.manifest import GitSource
 
 # A shallow fetch of one commit; a slow network and a large repository take less.
 GIT_TIMEOUT_S = 300.0
+# What git, curl and ssh say where the other end is away for now; LC_ALL=C keeps it English.
+_AWAY = re.compile(
+    r"Could not resolve host|Failed to connect|Couldn't connect|Connection (refused|reset|timed out)"
+    r"|Operation timed out|returned error: (429|5\d\d)|early EOF|unexpected disconnect|Network is unreachable|did not end within"
+)
 
 
 class GitRefused(UsageError):
@@ -21,14 +27,22 @@ class GitRefused(UsageError):
         self.field = field
 
 
+class GitUnreachable(HarnessFault):
+    """The repository's server does not answer now: to be tried again."""
+
+
 def text_at_commit(source: GitSource) -> str:
-    """The file's text. Raises GitRefused for what git cannot fetch, UsageError where there is no git."""
+    """The file's text.
+
+    Raises GitRefused for what git cannot fetch, GitUnreachable where it may another time, UsageError without git.
+    """
     with tempfile.TemporaryDirectory(prefix="everforge-git-") as directory:
         fetched = _git(["init", "--quiet"], directory) or _git(
             ["fetch", "--quiet", "--depth", "1", "--", source.url, source.commit], directory
         )
         if fetched:
-            raise GitRefused(f"cannot fetch commit {source.commit} of {source.url}: {fetched}")
+            kind = GitUnreachable if _AWAY.search(fetched) else GitRefused
+            raise kind(f"cannot fetch commit {source.commit} of {source.url}: {fetched}")
         path = Path(directory) / "task"
         shown = _git(["show", f"FETCH_HEAD:{source.path}"], directory, path)
         if shown:

@@ -100,7 +100,9 @@ class TaskSource(ApiRecord):
     inline: str | None = Field(None, max_length=MAX_INLINE_BYTES, description="The task file itself, up to 64 KiB")
     config_map: ConfigMapKey | None = Field(None, description="The task file is in a ConfigMap")
     git: GitSource | None = Field(None, description="The task file is in a git repository")
-    oci: PinnedImage | None = Field(None, description="Image reference pinned by digest")
+    oci: PinnedImage | None = Field(
+        None, description="The task file is an artifact in a registry that anybody may read, pinned by digest"
+    )
     mode: Mode = Field(Mode.EVAL, description="How the reference is run: an inference fleet runs eval")
     trainable: bool = Field(False, description="Parameters may change between calls")
     inputs: InputsSpec = Field(InputsSpec(), description="What a kernel must bear beside the inputs of get_inputs()")

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from everforge.agents.campaign_spec import assignment_of, read_manifest, read_spec
+from everforge.agents.git_task import GitRefused, GitUnreachable, text_at_commit
 from everforge.errors import ManifestError, UsageError
 from everforge.model.candidate import GeneratorKind
 from everforge.model.device import DeviceKind
-from everforge.model.manifest import KernelOptimization
+from everforge.model.manifest import GitSource, KernelOptimization
 from everforge.testing import samples
 
 
@@ -83,10 +84,24 @@ def test_task_of_a_commit_is_fetched(tmp_path: Path) -> None:
         assignment_of(applied(task={"git": {**source, "path": "other.py"}}), "cpu", DeviceKind.CPU, None)
 
 
+@pytest.mark.parametrize(
+    ("url", "error"), [("http://127.0.0.1:9/tasks.git", GitUnreachable), ("file:///no/such/repository", GitRefused)]
+)
+def test_repository_that_is_away_is_a_machine_fault_and_one_that_is_none_a_mistake(
+    url: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="cannot fetch commit"):
+        text_at_commit(GitSource(url=url, commit="0" * 40, path="task.py"))
+
+
 def test_task_that_is_nowhere_is_a_manifest_error() -> None:
-    image = f"images.example.com/task@sha256:{'0' * 64}"
     with pytest.raises(ManifestError, match="--task-file"):
-        assignment_of(applied(task={"oci": image}), "cpu", DeviceKind.CPU, None)
+        assignment_of(applied(task={"configMap": {"name": "t", "key": "t.py"}}), "cpu", DeviceKind.CPU, None)
+
+
+def test_task_of_an_artifact_that_is_written_in_short_is_refused() -> None:
+    with pytest.raises(UsageError, match="names no registry"):
+        assignment_of(applied(task={"oci": f"task@sha256:{'0' * 64}"}), "cpu", DeviceKind.CPU, None)
 
 
 def test_target_that_was_removed_is_named() -> None:

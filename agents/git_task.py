@@ -15,7 +15,8 @@ GIT_TIMEOUT_S = 300.0
 # What git, curl and ssh say where the other end is away for now; LC_ALL=C keeps it English.
 _AWAY = re.compile(
     "Could not resolve host|Failed to connect|Couldn't connect|Connection (refused|reset|timed out)"
-    r"|Network is unreachable|Operation timed out|returned error: (429|5\d\d)|early EOF|unexpected disconnect|did not end within"
+    r"|Network is unreachable|Operation timed out|returned error: (429|5\d\d)|early EOF|unexpected disconnect"
+    "|did not end within"
 )
 
 

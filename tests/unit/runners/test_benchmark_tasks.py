@@ -22,7 +22,7 @@ from everforge.runners.facts.size_constants import integer_constants
 from everforge.runners.facts.variant_work import work_of
 from everforge.runners.tensors.trees import leaves, size_bytes
 from everforge.runners.truth.cases import build_reference
-from everforge.runners.truth.reference import ReferenceBuilder
+from everforge.runners.truth.reference import Case, ReferenceBuilder
 from everforge.runners.truth.taskfile import load_task_file
 
 TASKS = planned_tasks(Path(__file__).parents[3] / "benchmarks" / "tasks")
@@ -44,7 +44,7 @@ def shrunken(size: int) -> int:
     """About the root of a size. What divides another, or is smaller, still is."""
     power = (size & -size).bit_length() - 1
     odd = size >> power
-    return 2 ** ((power + 1) // 2) * (odd if odd < 64 else math.isqrt(odd))
+    return (1 << (power + 1) // 2) * (odd if odd < 64 else math.isqrt(odd))
 
 
 def small(planned: PlannedTask) -> TaskSpec:
@@ -52,6 +52,18 @@ def small(planned: PlannedTask) -> TaskSpec:
     spec = planned.spec(Precision.BF16, Mode.EVAL)
     constants = {name: shrunken(size) for name, size in integer_constants(spec.source, {}).items()}
     return spec.model_copy(update={"variants": (Variant(name="small", constants=constants),)})
+
+
+def idle_inputs(builder: ReferenceBuilder, cases: tuple[Case, ...]) -> set[str]:
+    """Notes on inputs that do not matter. Raises TaskError where a constant or a replayed output would pass.
+
+    Other inputs give a single number the same value now and then (one loss in a hundred): what is said counts if it
+    is said three times.
+    """
+    idle = {note for note in refuse_degenerate(builder, cases) if "input" in note}
+    for _ in range(2):
+        idle &= set(refuse_degenerate(builder, cases)) if idle else set()
+    return idle
 
 
 def test_enough_products_with_tails_and_single_operators_are_measured() -> None:
@@ -83,8 +95,7 @@ def test_task_shrinks_with_its_constants_and_no_wrong_kernel_passes(planned: Pla
     reference = build_reference(builder, EvaluationSettings())
     elements = sum(tensor.numel() for tensor in leaves(builder.inputs()))
     assert elements < SMALL_ELEMENTS
-    notes = refuse_degenerate(builder, reference.cases)  # raises where a constant or a replay would pass
-    assert not [note for note in notes if "input" in note], "an input does not matter"
+    assert not idle_inputs(builder, reference.cases)
     work = work_of(builder, peaks, cache_bytes=0)
     assert isinstance(work.graph, TaskGraph), work.graph
     assert work.graph.bytes > 0

@@ -7,7 +7,7 @@ only.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from everforge.model.device_pool import DeviceClass, DevicePool
+from everforge.model.device_pool import DeviceClass, DevicePool, Vendor
 from everforge.model.runner_claim import RunnerClaim
 from everforge.operator import names
 from everforge.operator.actions import Manifest
@@ -114,7 +114,7 @@ def _container(pool: DevicePool, credential: str) -> dict[str, Any]:
         "imagePullPolicy": template.image_pull_policy,
         # The digest tells a reader of the pod nothing; the token is with the agent alone.
         "args": ["--listen", f"0.0.0.0:{PORT}", "--token-digest", credential],
-        "env": environment({}),
+        "env": environment(_threads(pool)),
         "ports": [{"name": "trials", "containerPort": PORT}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": PORT}, "periodSeconds": 2},
         "resources": resources,
@@ -122,6 +122,19 @@ def _container(pool: DevicePool, credential: str) -> dict[str, Any]:
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": scratch_mounts(shared_memory=True),
     }
+
+
+def _threads(pool: DevicePool) -> dict[str, str]:
+    """On a CPU, as many threads as the limit pays for.
+
+    More of them use the quota up early in each of the kernel's periods of 100 ms and wait for the next one, and what is
+    timed is that wait: a library asks how many processors the node has, not how many the pod may use.
+    """
+    cpu = pool.spec.runner.resources.cpu
+    cores = float(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu) if cpu[-1].isdigit() else None
+    if pool.spec.vendor is not Vendor.CPU or cores is None:
+        return {}
+    return {"OMP_NUM_THREADS": str(max(1, int(cores)))}
 
 
 def _extended_resource(pool: DevicePool) -> dict[str, str]:

@@ -236,3 +236,18 @@ def test_names_fit_whatever_the_object_is_called(name: str, make: Make) -> None:
     assert len(job["metadata"]["name"]) <= 63
     assert "--" not in job["metadata"]["name"].replace(name, "")
     assert all(len(value) <= 63 for value in job["metadata"]["labels"].values())
+
+
+@pytest.mark.parametrize(("cpu", "threads"), [("4", "4"), ("1500m", "1"), ("800m", "1"), ("2.5", "2")])
+def test_runner_on_a_cpu_has_the_threads_that_its_limit_pays_for(
+    make: Make, claim: RunnerClaim, cpu: str, threads: str
+) -> None:
+    spec = {"vendor": "CPU", "architecture": "x86_64", "runner": {"image": "runner:1", "resources": {"cpu": cpu}}}
+    pool = DevicePool.model_validate(make("dpool", "cpu", **spec))
+    container = runner_job(claim, pool, 1, Settings())["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "OMP_NUM_THREADS", "value": threads} in container["env"]
+
+
+def test_runner_on_a_gpu_has_the_threads_of_its_node(runner: Any) -> None:
+    container = runner["spec"]["template"]["spec"]["containers"][0]
+    assert "OMP_NUM_THREADS" not in {variable["name"] for variable in container["env"]}

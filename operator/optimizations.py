@@ -131,6 +131,7 @@ def _status(
             conditions, found.type, found.status, found.reason, found.message, now, optimization.metadata.generation
         )
     starts = [row.start_time for row in rows if row.start_time is not None]
+    end = now if all(row.state.is_finished for row in rows) else None
     return KernelOptimizationStatus(
         observed_generation=optimization.metadata.generation,
         conditions=conditions,
@@ -139,8 +140,9 @@ def _status(
         spend=_total([row.spend for row in rows]),
         targets=rows,
         experiment_id=next((v.experiment_id for v in verdicts if v.experiment_id), before.experiment_id),
-        start_time=min(starts, default=None),
-        completion_time=now if all(row.state.is_finished for row in rows) else None,
+        # Rows that say they ended and not when they started are another version's; the schema wants a start for an end.
+        start_time=min(starts, default=end),
+        completion_time=end,
     )
 
 

@@ -17,6 +17,7 @@ from everforge.agents.builtin.triton_kernel import (
     leave_if_none,
     pointers,
 )
+from everforge.agents.builtin.triton_rows import indented
 from everforge.agents.builtin.triton_space import Choice
 from everforge.agents.builtin.triton_strided import inner_axes, is_strided
 
@@ -91,22 +92,27 @@ def _rows_source(region: KernelRegion, choice: Choice) -> str:
         text=triton_rows.swept_row_body(region),
     )
     parts = _part_kernels(region) if choice.splits(region) else []
-    held = choice.number(f"{name}_whole")
     options = choice.launch_options(name)
     grid = "(rows // inner * triton.cdiv(inner, tile_rows),)" if strided else "(triton.cdiv(rows, tile_rows),)"
-    swept_rows = choice.number(f"{name}_rows") if strided else 1
+    swept_rows = choice.number(f"{name}_tile") if strided else 1
+    is_held = choice.has(f"{name}_rows")
     body = [
         *_extents(region),
         *([f"inner = {_inner_extent(region)}"] if strided else []),
-        f"if columns <= {held}:",
-        f"    tile_rows, block = {choice.number(f'{name}_rows')}, triton.next_power_of_2(max(columns, 1))",
-        f"    {whole.launch(grid, values, options)}",
-        *(_split_launch(region, choice, parts) if parts else []),
-        "else:",
-        f"    tile_rows, block = {swept_rows}, {choice.number(f'{name}_block')}",
-        f"    {swept.launch(grid, values, options)}",
     ]
-    kernels = [whole, swept, *parts]
+    branches = []
+    if is_held:
+        tile = f"{choice.number(f'{name}_rows')}, triton.next_power_of_2(max(columns, 1))"
+        lines = [f"tile_rows, block = {tile}", whole.launch(grid, values, options)]
+        branches.append((f"columns <= {choice.number(f'{name}_whole')}", lines))
+    if parts:
+        branches.append(_split_branch(region, choice, parts))
+    lines = [
+        f"tile_rows, block = {swept_rows}, {choice.number(f'{name}_block')}",
+        swept.launch(grid, values, options),
+    ]
+    body += _branched(branches, lines)
+    kernels = [*([whole] if is_held else []), swept, *parts]
     return "".join(kernel.source() for kernel in kernels) + _launcher(region, body)
 
 
@@ -128,31 +134,40 @@ def _part_kernels(region: KernelRegion) -> list[Kernel]:
     return kernels
 
 
-def _split_launch(region: KernelRegion, choice: Choice, kernels: list[Kernel]) -> list[str]:
+def _split_branch(region: KernelRegion, choice: Choice, kernels: list[Kernel]) -> tuple[str, list[str]]:
     """The branch for few rows: how many parts, room for their results, and the kernels one after another."""
     name, strided = region.name, is_strided(region)
-    rows = choice.number(f"{name}_rows") if strided else 1
-    programs = f"rows // inner * triton.cdiv(inner, {rows})" if strided else "rows"
+    rows = choice.number(f"{name}_tile") if strided else 1
     names = dict.fromkeys(partial for kernel in kernels for partial in triton_split.partials(kernel.text))
     device = region.buffers()[0]
+    programs = f"rows // inner * triton.cdiv(inner, {rows})" if strided else "rows"
     lines = [
-        f"elif {programs} < {choice.number(f'{name}_split_below')}:",
-        f"    tile_rows, block = {rows}, {choice.number(f'{name}_block')}",
-        "    # Some eight programs for each of a big GPU's multiprocessors, none without a block of its own.",
-        f"    programs = {programs}",
-        f"    parts = min(triton.next_power_of_2(triton.cdiv(1024, programs)), {min(1024, 8192 // rows)})",
-        "    parts = min(parts, triton.next_power_of_2(triton.cdiv(columns, block)))",
-        "    span = triton.cdiv(triton.cdiv(columns, parts), block) * block",
+        f"tile_rows, block = {rows}, {choice.number(f'{name}_block')}",
+        "# Some sixteen programs for each of a big GPU's multiprocessors, none without a block of its own.",
+        f"programs = {programs}",
+        f"parts = min(triton.next_power_of_2(triton.cdiv(2048, programs)), {min(1024, 8192 // rows)})",
+        "parts = max(min(parts, triton.next_power_of_2(triton.cdiv(columns, block))), 1)",
+        "span = triton.cdiv(triton.cdiv(columns, parts), block) * block",
     ]
     for part in names:
         dtype = "int64" if part.endswith("_place") else "float32"
-        lines.append(f"    {part} = torch.empty((rows, parts), dtype=torch.{dtype}, device={device}.device)")
+        lines.append(f"{part} = torch.empty((rows, parts), dtype=torch.{dtype}, device={device}.device)")
     for kernel in kernels:
         values = [pointer.removesuffix("_ptr") for pointer in kernel.pointers]
         grid = "(programs,)" if kernel.name.endswith("_finish") else "(programs, parts)"
         values += [] if strided else ["rows"]
-        lines.append("    " + kernel.launch(grid, values, choice.launch_options(name)))
-    return lines
+        lines.append(kernel.launch(grid, values, choice.launch_options(name)))
+    return f"{programs} < {choice.number(f'{name}_split_below')}", lines
+
+
+def _branched(branches: list[tuple[str, list[str]]], otherwise: list[str]) -> list[str]:
+    """Statements under their conditions, the first that holds, and those to run where none does."""
+    if not branches:
+        return otherwise
+    text = []
+    for number, (condition, lines) in enumerate(branches):
+        text += [f"{'elif' if number else 'if'} {condition}:", *indented(lines)]
+    return [*text, "else:", *indented(otherwise)]
 
 
 def _launcher(region: KernelRegion, body: list[str]) -> str:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from everforge.agents.builtin.plan import KernelRegion, MatmulRegion, Plan
+from everforge.agents.builtin.plan import KernelRegion, MatmulRegion, Plan, Scan
 from everforge.agents.builtin.triton_folds import RowFolds, element_stores
 from everforge.agents.builtin.triton_matmul import can_fuse, with_split_epilogues
 from everforge.agents.builtin.triton_pointwise import is_flat
@@ -22,8 +22,11 @@ Space = dict[str, tuple[ParameterValue, ...]]
 # A row of 32,768 floats is 32 values for each of 1024 threads: the widest that left no spills on sm_90.
 _WIDEST_WHOLE_ROW = 32768
 
+_WIDEST_SCANNED_ROW = 16384  # twice as many left spills in a running product
+
 # One program a row leaves most of 132 multiprocessors idle below about as many rows.
 _FEW_ROWS = 128
+_SOME_ROWS = 2048
 # A multiprocessor holds 65,536 registers: two rows of 16,384 floats, if each has 512 threads of 64 registers. Then
 # one is read while the other is computed; a layer norm in 1024 threads of 47 registers leaves room for one (+12 %).
 _WIDE_ROW = 8192
@@ -66,10 +69,13 @@ class Choice:
     def _value(self, name: str) -> ParameterValue:
         return self.given[name] if name in self.given else self.space[name][0]
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a parameter."""
+        return name in self.space or name in self.given
+
     def splits(self, region: KernelRegion) -> bool:
         """Whether kernels for few long rows are written."""
-        name = f"{region.name}_split_below"
-        return (name in self.space or name in self.given) and can_split(region)
+        return self.has(f"{region.name}_split_below") and can_split(region)
 
     def launch_options(self, step: str, stages: bool = False) -> str:
         """Launch options of a step's kernels, as keyword arguments."""
@@ -125,8 +131,12 @@ def region_space(region: KernelRegion) -> Space:
     width = 1 << max(columns - 1, 0).bit_length()
     if columns > _WIDEST_WHOLE_ROW and rows < _FEW_ROWS and can_split(region):
         return _swept_space(name) | {f"{name}_split_below": (_FEW_ROWS,), f"{name}_warps": (8, 4, 16)}
-    if columns > _WIDEST_WHOLE_ROW:
-        return _swept_space(name)
+    if columns > 8 * _WIDEST_WHOLE_ROW and rows < _SOME_ROWS and can_split(region):
+        # Of some hundreds of long rows the last ones would run almost alone.
+        return _swept_space(name) | {f"{name}_split_below": (_SOME_ROWS, 0), f"{name}_warps": (8, 16, 32)}
+    scans = any(isinstance(value, Scan) for value in region.values)
+    if columns > (_WIDEST_SCANNED_ROW if scans else _WIDEST_WHOLE_ROW):
+        return _swept_space(name) | {f"{name}_whole": (_WIDEST_SCANNED_ROW if scans else _WIDEST_WHOLE_ROW,)}
     return _wide_space(name, width, region) if width >= _WIDE_ROW else _narrow_space(name, width)
 
 
@@ -180,21 +190,32 @@ def _strided_space(region: KernelRegion) -> Space:
     rows = math.prod(size.literal for size in region.domain[: region.row_axes])
     inner = math.prod(size.literal for size in region.domain[region.row_axes - inner_axes(region) : region.row_axes])
     width, widest = _ceiling_power(columns), _ceiling_power(inner)
-    reads_once = not element_stores(region) and RowFolds(region).last_sweep() == 0
-    is_held = not reads_once and width * min(8, widest) <= _HELD_TILE
-    most = _HELD_TILE // 2 // width if is_held else 64
-    tiles = list(dict.fromkeys(min(max(int(most * by), 8), 128, widest) for by in (1, 2, 0.5)))
-    block = max(16, min(4096 // tiles[0], 1024, width))
+    tile = min(64, widest)
+    # A running fold cannot be cut into parts: narrower tiles make as many programs as there are multiprocessors, twice.
+    while not can_split(region) and tile > 8 and rows // max(inner, 1) * -(-inner // tile) < 264:
+        tile //= 2
+    block = max(16, min(4096 // tile, 1024, width))
     space: Space = {
-        f"{name}_rows": tuple(tiles),
+        f"{name}_tile": (tile, min(2 * tile, widest), max(tile // 2, min(8, widest))),
         f"{name}_block": (block, max(block // 2, 8)),
-        f"{name}_warps": (_power_of_two(tiles[0] * width // 1024, low=4, high=32), 8) if is_held else (4, 8),
-        f"{name}_whole": (width, SWEPT_ALWAYS) if is_held else (SWEPT_ALWAYS,),
+        f"{name}_warps": (4, 8),
     }
-    programs = rows // max(inner, 1) * -(-inner // tiles[0])
-    if can_split(region) and not is_held and programs < _FEW_TILES and columns > 4 * block:
+    reads_once = not element_stores(region) and RowFolds(region).last_sweep() == 0
+    if not reads_once and width * min(8, widest) <= _HELD_TILE:
+        space |= _held_space(name, width, widest)
+    elif can_split(region) and columns > 4 * block and rows // max(inner, 1) * -(-inner // tile) < _FEW_TILES:
         space[f"{name}_split_below"] = (_FEW_TILES,)
     return {parameter: tuple(dict.fromkeys(values)) for parameter, values in space.items()}
+
+
+def _held_space(name: str, width: int, widest: int) -> Space:
+    """Tiles of rows across memory that are held in registers, 32 values a thread; two of them on a multiprocessor."""
+    rows = min(max(_HELD_TILE // 2 // width, 8), 128, widest)
+    return {
+        f"{name}_rows": (rows, max(min(rows, 8), rows // 2)),
+        f"{name}_warps": (_power_of_two(rows * width // 1024, low=4, high=32), 4),
+        f"{name}_whole": (width, SWEPT_ALWAYS),
+    }
 
 
 def _ceiling_power(value: int) -> int:

@@ -52,9 +52,10 @@ def _region_moves(region: KernelRegion, space: Space) -> Iterator[Parameters]:
         yield {f"{name}_block": 4096, f"{name}_warps": 8}
         return
     warps = [int(value) for value in space[f"{name}_warps"]]
-    for choice in space[f"{name}_whole"][1:]:
+    for choice in space.get(f"{name}_whole", ())[1:]:
         # A row is swept with every thread there is, and held in registers with half of them.
         yield {f"{name}_whole": choice, f"{name}_warps": max(warps) if choice == SWEPT else min(warps)}
-    for rows in space[f"{name}_rows"][1:2]:
-        yield {f"{name}_rows": rows, f"{name}_warps": max(warps)}
+    for what in ("rows", "tile"):
+        for rows in space.get(f"{name}_{what}", ())[1:2]:
+            yield {f"{name}_{what}": rows, f"{name}_warps": max(warps)}
     yield {f"{name}_warps": max(warps)}

@@ -73,10 +73,18 @@ def interpreted(sources: Path) -> dict[str, Any]:
     return reports("interpret", sources)
 
 
-# One of each kind of kernel: whole rows, swept, split, scanned, flat, tiled, every product.
+# One of each kind of kernel: whole rows, swept, split, scanned, across memory, flat, tiled, every product.
 IN_FORMS = (
     *("softmax", "logsumexp-swept", "softmax-and-peak-edges-split", "mish-by-hand", "layernorm", "groupnorm-swept"),
     *("mean-of-all", "chain", "flat-chain", "cumsum", "linear-softmax-bf16", "linear-torch-bf16", "bmm-tile"),
+    *(
+        "folds-outer-split",
+        "folds-middle-held",
+        "positions-swept",
+        "softmax-middle-split",
+        "cumsum-reverse-middle-swept",
+    ),
+    *("sum-of-columns", "cumsum-masked", "norm-fp16-input", "transposed-result", "groupnorm-split"),
     *("linear-persistent-tf32", "matmul-tile-fp16", "matmul-persistent-fp16"),
 )
 

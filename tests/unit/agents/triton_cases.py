@@ -261,7 +261,7 @@ SWEPT: Parameters = {"kernel_0_whole": 64, "kernel_0_block": 32}
 SPLIT: Parameters = SWEPT | {"kernel_0_split_below": 8}
 # Rows across memory: held in tiles, swept by tiles, and cut into parts.
 ACROSS_HELD: Parameters = {"kernel_0_whole": 64, "kernel_0_rows": 8}
-ACROSS_SWEPT: Parameters = {"kernel_0_whole": 0, "kernel_0_rows": 8, "kernel_0_block": 16}
+ACROSS_SWEPT: Parameters = {"kernel_0_whole": 0, "kernel_0_rows": 8, "kernel_0_tile": 8, "kernel_0_block": 16}
 ACROSS_SPLIT: Parameters = ACROSS_SWEPT | {"kernel_0_split_below": 1000}
 LAYERS = (72, 64, 40)  # rows that start on 16 bytes, as tensor descriptors need
 ODD_LAYERS = (70, 65, 33)
@@ -337,7 +337,7 @@ CASES: dict[str, Case] = {
         tolerance=1e-5,
     ),
     "cumsum-exclusive": along(lambda x: torch.cumsum(x, 1) - x, (5, 123), tolerance=1e-5),
-    "transposed-result": along(lambda x: torch.exp(x).permute(2, 0, 1), (3, 45, 13)),
+    "transposed-result": along(lambda x: torch.tanh(x).permute(2, 0, 1), (3, 45, 13)),
     "layernorm-split": Case(lambda: LayerNormGelu(1000), ((3, 1000),), SPLIT),
     "groupnorm-split": Case(GroupNormTanh, ((2, 12, 5, 7),), SPLIT),
     "instancenorm-swept": along(lambda x: F.relu(F.instance_norm(x)), (2, 5, 9, 11), parameters=SWEPT),
@@ -411,7 +411,7 @@ def in_forms(name: str, folder: Path) -> dict[str, list[list[float]]]:
             try:
                 given = (x.to(dtype) if x.dtype is torch.float32 else x for x in inputs)
                 eager = [x.float() for x in tensors(model.to(dtype)(*given))]
-            except RuntimeError:
+            except (RuntimeError, IndexError):  # an extremum of nothing
                 continue
             expected = tensors(model.double()(*map(widened, inputs)))
             found[label] = [errors(outputs, expected) for outputs in (tensors(new(*inputs)), eager)]

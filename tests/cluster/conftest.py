@@ -3,6 +3,7 @@
 All of them run in one xdist worker, so that one cluster serves a session and nobody restarts it under another's feet.
 """
 
+import os
 import secrets
 import subprocess
 import sys
@@ -18,7 +19,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import cluster_binaries
 from control_plane import ControlPlane, new_control_plane
+from debian_packages import NotDebian
 from full_node import FullNode, NodeImpossible, new_full_node
+from installed_product import InstalledProduct
 from kubernetes import client, config
 from other_cluster import BorrowedCluster, CannotStage, KindCluster, borrowed, kind_is_usable
 
@@ -92,6 +95,22 @@ def full_node(request: pytest.FixtureRequest) -> Iterator[FullNode]:
     node.start()
     yield node
     node.stop(keep_logs=request.session.testsfailed > 0)
+
+
+@pytest.fixture(scope="session")
+def product(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> InstalledProduct:
+    """Everforge installed on the node, from images of this machine's files. Where it cannot be, tests are skipped."""
+    if not os.environ.get("EVERFORGE_TEST_NODE"):
+        pytest.skip(
+            "NO CAMPAIGN: no kernel was searched in a cluster. `make test-node` does it, in a quarter of an hour"
+        )
+    node: FullNode = request.getfixturevalue("full_node")
+    installed = InstalledProduct(node)
+    try:
+        installed.install(tmp_path_factory.mktemp("images"))
+    except NotDebian as reason:
+        pytest.skip(f"NO CAMPAIGN: no kernel was searched in a cluster. {reason}")
+    return installed
 
 
 @pytest.fixture(scope="session")

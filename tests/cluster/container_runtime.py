@@ -9,10 +9,10 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from local_image import write_image
+from local_image import Image, write_archive, write_image
 from server_process import ServerProcess
 
 READY_TIMEOUT_S = 60.0
@@ -63,6 +63,15 @@ class ContainerRuntime:
         """Take images out of an OCI or Docker archive; pods name them with imagePullPolicy Never or IfNotPresent."""
         self._ctr("images", "import", str(archive))
 
+    def load_images(self, images: Sequence[Image]) -> None:
+        """Take images whose layers lie in files, through a pipe: no archive is ever on the disk."""
+        command = ["ctr", f"--address={self.socket}", "--namespace=k8s.io", "images", "import", "-"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as importing:
+            if importing.stdin is not None:
+                write_archive(importing.stdin, images)
+        if importing.returncode != 0:
+            raise RuntimeError(f"`{' '.join(command)}` ended with {importing.returncode}")
+
     def images(self) -> list[str]:
         """The names of all images there are."""
         return self._ctr("images", "ls", "-q").split()
@@ -94,6 +103,15 @@ def kill_containers(directory: Path) -> None:
     for pid in containers + shims:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def kill_processes_of(pod_uid: str) -> None:
+    """Kill a pod's processes, its sandbox left alone: their cgroup has the pod's uid in its name."""
+    for pid, cgroup in processes("cgroup"):
+        if pod_uid in cgroup.replace("_", "-"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if (Path("/proc") / str(pid) / "comm").read_text().strip() != "sandbox":
+                    os.kill(pid, signal.SIGKILL)
 
 
 def processes(file: str) -> Iterator[tuple[int, str]]:

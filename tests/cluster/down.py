@@ -7,8 +7,8 @@ import time
 
 from up import KEEPER_PID, LOG, LOOK_EVERY_S, is_up
 
-# Four servers are given ten seconds each before they are killed.
-GONE_TIMEOUT_S = 60.0
+# Pods are given half a minute, and then servers ten seconds each, before they are killed.
+GONE_TIMEOUT_S = 120.0
 
 
 def main() -> int:

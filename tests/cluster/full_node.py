@@ -11,14 +11,15 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import cluster_binaries
 import yaml
-from container_runtime import CNI_PLUGINS, ContainerRuntime, kill_containers
+from container_runtime import CNI_PLUGINS, ContainerRuntime, kill_containers, kill_processes_of
 from control_plane import READY_TIMEOUT_S, ControlPlane
+from local_image import Image
 from loopback_port import LoopbackPort
 from server_process import ServerProcess
 
@@ -121,15 +122,27 @@ class FullNode:
         """Give the node the images of an OCI or Docker archive."""
         self.runtime.load(archive)
 
+    def load_images(self, images: Sequence[Image]) -> None:
+        """Give the node images whose layers lie in files."""
+        self.runtime.load_images(images)
+
+    def kill(self, pod_uid: str) -> None:
+        """Kill what a pod runs as a machine without memory would: at once, and nobody is told before."""
+        kill_processes_of(pod_uid)
+
+    def restart_apiserver(self) -> None:
+        """Kill the API server and start it again; returns when it is ready."""
+        self.plane.restart_apiserver()
+
     def pretend_devices(self, resource: str, count: int) -> None:
         """Give the node an extended resource such as `nvidia.com/gpu`: scheduled and counted, nothing behind it."""
         patch = {"status": {"capacity": {resource: str(count)}, "allocatable": {resource: str(count)}}}
         self.kubectl("patch", "node", NODE, "--subresource=status", f"--patch={json.dumps(patch)}")
 
-    def kubectl(self, *arguments: str) -> str:
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
         """What kubectl answers the admin."""
         command = [str(self.binaries / "kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True, timeout=60).stdout
 
     def _node_is_ready(self) -> bool:
         with contextlib.suppress(subprocess.CalledProcessError):
@@ -178,6 +191,8 @@ class FullNode:
             "cgroupDriver": "cgroupfs",
             # The machine may be a container or a small VM: swap, cgroup v1 and full disks are its own affair.
             "failSwapOn": False,
+            # A quota stops a container for tenths of a second, and its kernels would be timed with that.
+            "cpuCFSQuota": False,
             "failCgroupV1": False,
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
             "imageGCHighThresholdPercent": 100,

@@ -1,0 +1,127 @@
+"""Everforge as a user installs it, on the test node: CRDs, the operator of deploy/, an MLflow, a pool of CPUs.
+
+`test_campaign.py` and `test_campaign_chaos.py` search kernels with it. Only images' names and MLflow's address are put
+into what deploy/ has.
+"""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from full_node import FullNode
+from product_images import ROOT, ProductImages
+
+OBJECTS = Path(__file__).with_name("campaign")
+TRACKING_URI = "http://mlflow.mlflow.svc.cluster.local:5000"
+MLFLOW = "/api/v1/namespaces/mlflow/services/mlflow:http/proxy/api/2.0/mlflow"
+AGENT, RUNNER = "everforge.dev/role=agent", "everforge.dev/role=runner"
+# What deploy/operator.yaml says is to be set, and what it is set to.
+SETTINGS = {
+    "image: everforge-operator:latest": "image: everforge.local/operator:e2e",
+    "[--agent-image=everforge-agent:latest]": "[--agent-image=everforge.local/agent:e2e, "
+    f'"--tracking-uri={TRACKING_URI}"]',
+}
+# A campaign takes a minute on two idle cores; a loaded machine gets ten.
+DEADLINE_S = 600.0
+
+
+class InstalledProduct:
+    """The product on a node."""
+
+    def __init__(self, node: FullNode) -> None:
+        self.node = node
+
+    def install(self, directory: Path) -> None:
+        """Make the images below a directory, and apply everything; returns when all of it is at work."""
+        images = ProductImages(directory).all()
+        self.node.load_images(images)
+        for layer in {layer.path for image in images for layer in image.layers}:
+            layer.unlink()
+        self.node.kubectl("apply", "-f", str(OBJECTS / "mlflow.yaml"))
+        self.node.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        self.node.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        self.node.kubectl("apply", "--server-side", "-f", "-", stdin=operator_manifest())
+        self.node.kubectl("apply", "-f", str(OBJECTS / "pool.yaml"))
+        self.is_at_work()
+        self.eventually(lambda: self._ready("devicepool/cpu"), "a ready pool")
+
+    def is_at_work(self) -> None:
+        """Wait until operator and MLflow are ready."""
+        for namespace, name in (("everforge-system", "everforge-operator"), ("mlflow", "mlflow")):
+            self.eventually(lambda place=namespace, it=name: self._available(place, it), f"deployment {name}")
+
+    def add_namespace(self, name: str) -> None:
+        """A namespace whose pods must be restricted, and whose agents may claim runners."""
+        self.node.kubectl("create", "namespace", name)
+        self.node.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+        self.node.kubectl("apply", "-n", name, "-f", str(ROOT / "deploy" / "agent-access.yaml"))
+
+    def search(self, namespace: str, name: str, trials: int, file: str = "search.yaml") -> None:
+        """Apply a KernelOptimization."""
+        text = (OBJECTS / file).read_text().replace("{name: softmax}", f"{{name: {name}}}")
+        self.node.kubectl("apply", "-n", namespace, "-f", "-", stdin=text.replace("trials: 3", f"trials: {trials}"))
+
+    def listed(self, what: str, namespace: str, labels: str = "") -> list[Any]:
+        """Objects of a kind."""
+        chosen = [f"--selector={labels}"] if labels else []
+        found: list[Any] = json.loads(self.node.kubectl("get", what, "-n", namespace, *chosen, "-o", "json"))["items"]
+        return found
+
+    def status(self, namespace: str, name: str) -> Any:
+        """The status of a KernelOptimization; empty while it has none."""
+        seen = json.loads(self.node.kubectl("get", "kopt", name, "-n", namespace, "-o", "json"))
+        return seen.get("status", {})
+
+    def ended(self, namespace: str, name: str) -> Any:
+        """The status of a KernelOptimization once it has come to its end."""
+        return self.eventually(
+            lambda: status if (status := self.status(namespace, name)).get("completionTime") else None,
+            f"the end of {name}",
+        )
+
+    def trial_runs(self, experiment: str) -> list[dict[str, str]]:
+        """The tags of every trial in an MLflow experiment."""
+        named = self._mlflow("experiments/search", {"filter": f"name = '{experiment}'", "max_results": 1})
+        if not named.get("experiments"):
+            return []
+        asked = {"experiment_ids": [named["experiments"][0]["experiment_id"]], "max_results": 1000}
+        runs = self._mlflow("runs/search", asked).get("runs", [])
+        tagged = [{tag["key"]: tag["value"] for tag in run["data"].get("tags", [])} for run in runs]
+        return [tags for tags in tagged if tags.get("everforge.kind") == "trial"]
+
+    def eventually(self, look: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
+        """What `look` returns once it is truthy; an answer that does not come is asked for again."""
+        deadline = time.monotonic() + deadline_s
+        while True:
+            try:
+                if seen := look():
+                    return seen
+                told = ""
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+                told = str(error.stderr or error)
+            assert time.monotonic() < deadline, f"{what}: not within {deadline_s:.0f} s. {told}"
+            time.sleep(0.5)
+
+    def _mlflow(self, path: str, asked: dict[str, Any]) -> Any:
+        return json.loads(self.node.kubectl("create", "--raw", f"{MLFLOW}/{path}", "-f", "-", stdin=json.dumps(asked)))
+
+    def _ready(self, what: str) -> bool:
+        conditions = json.loads(self.node.kubectl("get", what, "-o", "json")).get("status", {}).get("conditions", [])
+        return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+    def _available(self, namespace: str, deployment: str) -> bool:
+        seen = json.loads(self.node.kubectl("get", "deployment", deployment, "-n", namespace, "-o", "json"))
+        return bool(seen.get("status", {}).get("readyReplicas"))
+
+
+def operator_manifest() -> str:
+    """deploy/operator.yaml with its settings. Raises ValueError where it does not have them any more."""
+    text = (ROOT / "deploy" / "operator.yaml").read_text()
+    for before, after in SETTINGS.items():
+        if before not in text:
+            raise ValueError(f"deploy/operator.yaml has no {before!r}, which is to be set to {after!r}")
+        text = text.replace(before, after)
+    return text

@@ -1,6 +1,7 @@
 # The commands of this repository; .ci/run and the README call these and nothing else.
 #   make demo    one campaign on the CPU, no LLM, no key
 #   make test    every check and the whole test suite
+#   make test-node    campaigns on a node that runs pods, and what survives there; needs root and containerd, 15 minutes
 #   make redteam every hostile and every honest candidate of tests/redteam; writes docs/redteam.md
 #   make cluster-up    a real Kubernetes control plane for people; node-up one that runs pods; cluster-down ends either
 #   make cluster-binaries    what it is made of, built from Go modules where it is not found; minutes the first time
@@ -8,7 +9,7 @@
 #   make venv    .venv alone          PYTHON=/path/to/python3 chooses what it is made with
 #   make lock    recompile requirements/*.txt from pyproject.toml; UPGRADE=--upgrade takes the newest versions
 #   make clean   remove .venv, caches and build outputs; campaigns (.everforge/) stay
-.PHONY: demo test redteam check venv lock clean cluster-binaries cluster-up node-up cluster-down
+.PHONY: demo test test-node redteam check venv lock clean cluster-binaries cluster-up node-up cluster-down
 
 export PYTHON
 
@@ -18,6 +19,10 @@ demo:
 
 test: check cluster-binaries
 	.venv/bin/pytest -n 2 --dist loadfile
+
+test-node: venv
+	.venv/bin/python tests/cluster/cluster_binaries.py --full-node
+	EVERFORGE_TEST_NODE=1 .venv/bin/pytest tests/cluster/test_campaign.py tests/cluster/test_campaign_chaos.py
 
 redteam: venv
 	.venv/bin/python tests/redteam/score.py --device cpu --without-rules --markdown docs/redteam.md

@@ -8,6 +8,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class InstalledProduct:
     def is_at_work(self) -> None:
         """Wait until operator and MLflow are ready."""
         for namespace, name in (("everforge-system", "everforge-operator"), ("mlflow", "mlflow")):
-            self.eventually(lambda place=namespace, it=name: self._available(place, it), f"deployment {name}")
+            self.eventually(partial(self._available, namespace, name), f"deployment {name}")
 
     def add_namespace(self, name: str) -> None:
         """A namespace whose pods must be restricted, and whose agents may claim runners."""

@@ -22,11 +22,14 @@ ROOT = Path(__file__).parents[2]
 HOME = "/opt/everforge"
 SITE = f"{HOME}/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 # What the interpreter's own modules are linked with; of an image called python, the rest is not needed.
-PYTHON_NEEDS = ("libc6", "dash", "coreutils", "libstdc++6", "libssl3", "libffi8", "zlib1g", "libbz2-1.0", "liblzma5")
-PYTHON_NEEDS += ("libsqlite3-0", "libreadline8", "libncursesw6", "libuuid1", "libexpat1")
+PYTHON_NEEDS = (
+    *("libc6", "dash", "coreutils", "libstdc++6", "libssl3", "libffi8", "zlib1g", "libbz2-1.0", "liblzma5"),
+    *("libsqlite3-0", "libreadline8", "libncursesw6", "libuuid1", "libexpat1"),
+)
 NOT_OF_STDLIB = ("site-packages", "dist-packages", "test", "idlelib", "ensurepip", "tkinter", "turtledemo")
-# Assemblers for GPUs: a sixth of the runner's image, and nobody asks for them on a CPU.
+# Smaller ones of an accelerator's libraries stay as they are: all the others are 2.5 GB.
 WORTH_HOLLOWING_BYTES = 8 << 20
+# Assemblers and profilers for GPUs: nobody asks for them on a CPU.
 FOR_GPUS = ("triton/backends/nvidia/bin/", "triton/backends/nvidia/lib/cupti/")
 
 

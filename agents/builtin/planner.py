@@ -15,6 +15,7 @@ from everforge.agents.builtin.axes import Incompatible, Mirrored, Resident, Sour
 from everforge.agents.builtin.closing import closed_region, merged_epilogues
 from everforge.agents.builtin.drafts import Draft
 from everforge.agents.builtin.left_to_torch import Unplannable
+from everforge.agents.builtin.losses import LOSSES
 from everforge.agents.builtin.matmuls import MATMULS, Product
 from everforge.agents.builtin.mirrors import RUNNING, flipped, mirrored_operands
 from everforge.agents.builtin.operations import BOOLEAN, POINTWISE, Handler, Ops
@@ -22,8 +23,11 @@ from everforge.agents.builtin.plan import MatmulRegion, Plan, Store
 from everforge.agents.builtin.reductions import LOCATES, REDUCTIONS
 from everforge.agents.builtin.staging import STAGED, reduced_dims, stages
 from everforge.agents.builtin.views import VIEWS
+from everforge.agents.builtin.windows import WINDOWS
 from everforge.agents.builtin.workspace import Key, Workspace, short_name
 from everforge.model.graph import GraphNode, TaskGraph
+
+_HANDLERS: Mapping[str, Handler] = {**POINTWISE, **REDUCTIONS, **LOSSES, **WINDOWS}
 
 __all__ = ["Unplannable", "plan_graph"]
 
@@ -92,6 +96,8 @@ class _Planner:
             try:
                 if name in VIEWS:
                     return self._view(node, name)
+                if name == "broadcast_tensors":
+                    return self._already_broadcast(node)
                 if name == "flip":
                     self.space.known[(node.id, 0)] = flipped(self.space, node)
                     return None
@@ -116,6 +122,16 @@ class _Planner:
             raise Unfusable("is a view of no tensor of ours")
         self.space.check_dtypes(node, self.abilities.floats | self.abilities.reads)
         self.space.known[(node.id, 0)] = VIEWS[name](self.space.table, tensor, node.outputs[0].shape, rest)
+
+    def _already_broadcast(self, node: GraphNode) -> None:
+        """Tensors broadcast against each other that have the same shape, as losses ask for."""
+        operands = self.space.arguments(node.args[0])
+        for operand, meta in zip(operands, node.outputs, strict=True):
+            held = operand.shape if isinstance(operand, Source | Resident) else ()
+            if [extent.literal for extent in held] != list(meta.shape):
+                raise Unfusable("broadcasts several tensors")
+        for index, operand in enumerate(operands):
+            self.space.known[(node.id, index)] = operand
 
     def _matmul(self, node: GraphNode, name: str, position: int) -> None:
         self.space.check_dtypes(node, frozenset({"float32"}))
@@ -145,7 +161,7 @@ class _Planner:
     # fusing into the open region --------------------------------------------------------------------------
 
     def _fuse(self, node: GraphNode, name: str, position: int) -> None:
-        handler = POINTWISE.get(name) or REDUCTIONS.get(name)
+        handler = _HANDLERS.get(name)
         if handler is None:
             raise Unfusable("no kernel of ours computes this operation")
         self.space.check_dtypes(node, frozenset({"int64"}) if name in LOCATES.values() else None)

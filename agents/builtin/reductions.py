@@ -22,7 +22,8 @@ from everforge.agents.builtin.operations import Handler, Ops
 from everforge.agents.builtin.plan import ReduceOp, ScanOp
 
 
-def _tensor(x: Operand | None) -> Tensor:
+def tensor_of(x: Operand | None) -> Tensor:
+    """The operand as a tensor. Raises Unfusable for a number."""
     if not isinstance(x, Source | Resident):
         raise Unfusable("reduces a constant")
     return x
@@ -36,14 +37,15 @@ def _dims(x: Tensor, dim: Any) -> list[int]:
     return [d % rank for d in (dim if isinstance(dim, list | tuple) else [dim])] if rank else []
 
 
-def _fold(ops: Ops, op: ReduceOp, x: Operand, dim: Any, keepdim: bool) -> Resident:
-    tensor = _tensor(x)
+def fold(ops: Ops, op: ReduceOp, x: Operand, dim: Any, keepdim: bool) -> Resident:
+    """One fold over the dimensions `dim`; None and [] are all of them."""
+    tensor = tensor_of(x)
     return ops.draft.reduce(op, tensor, _dims(tensor, dim), keepdim)
 
 
-def _average(ops: Ops, x: Operand, dim: Any, keepdim: bool, correction: float = 0.0) -> Operand:
+def average(ops: Ops, x: Operand, dim: Any, keepdim: bool, correction: float = 0.0) -> Operand:
     """Sum over count (less a correction)."""
-    tensor = ops.draft.resident(_tensor(x))
+    tensor = ops.draft.resident(tensor_of(x))
     over = _dims(tensor, dim)
     total = ops.draft.reduce("sum", tensor, over, keepdim)
     count = ops.draft.column_count(tensor, over)
@@ -55,33 +57,33 @@ def _average(ops: Ops, x: Operand, dim: Any, keepdim: bool, correction: float = 
 
 
 def _sum(ops: Ops, self: Operand, dim: Any = None, keepdim: bool = False) -> Operand:
-    return _fold(ops, "sum", self, dim, keepdim)
+    return fold(ops, "sum", self, dim, keepdim)
 
 
 def _mean(ops: Ops, self: Operand, dim: Any = None, keepdim: bool = False) -> Operand:
-    return _average(ops, self, dim, keepdim)
+    return average(ops, self, dim, keepdim)
 
 
 def _amax(ops: Ops, self: Operand, dim: Any = None, keepdim: bool = False) -> Operand:
-    return _fold(ops, "max", self, dim, keepdim)
+    return fold(ops, "max", self, dim, keepdim)
 
 
 def _amin(ops: Ops, self: Operand, dim: Any = None, keepdim: bool = False) -> Operand:
-    return _fold(ops, "min", self, dim, keepdim)
+    return fold(ops, "min", self, dim, keepdim)
 
 
 def _prod(ops: Ops, self: Operand, dim: Any = None, keepdim: bool = False) -> Operand:
-    return _fold(ops, "prod", self, dim, keepdim)
+    return fold(ops, "prod", self, dim, keepdim)
 
 
 def _centred(ops: Ops, x: Operand, dim: Any) -> Operand:
-    return ops("sub", x, _average(ops, x, dim, True))
+    return ops("sub", x, average(ops, x, dim, True))
 
 
 def _variance(ops: Ops, self: Operand, dim: Any = None, correction: Any = 1, keepdim: bool = False) -> Operand:
     """Mean of squared distances from the mean, in two sweeps: a row stays in cache, and nothing cancels."""
     squares = ops("square", _centred(ops, self, dim))
-    return _average(ops, squares, dim, keepdim, 1.0 if correction is None else float(correction))
+    return average(ops, squares, dim, keepdim, 1.0 if correction is None else float(correction))
 
 
 def _var(
@@ -102,37 +104,37 @@ def _std(
 
 
 def _softmax(ops: Ops, self: Operand, dim: int, half_to_float: Any = False) -> Operand:  # noqa: ARG001  see _to_copy
-    powers = ops("exp", ops("sub", self, _fold(ops, "max", self, dim, True)))
+    powers = ops("exp", ops("sub", self, fold(ops, "max", self, dim, True)))
     # One division a row: the sum is 1 or more, so its reciprocal neither overflows nor loses digits.
-    return ops("mul", powers, ops("reciprocal", _fold(ops, "sum", powers, dim, True)))
+    return ops("mul", powers, ops("reciprocal", fold(ops, "sum", powers, dim, True)))
 
 
 def _log_softmax(ops: Ops, self: Operand, dim: int, half_to_float: Any = False) -> Operand:  # noqa: ARG001
-    shifted = ops("sub", self, _fold(ops, "max", self, dim, True))
-    return ops("sub", shifted, ops("log", _fold(ops, "sum", ops("exp", shifted), dim, True)))
+    shifted = ops("sub", self, fold(ops, "max", self, dim, True))
+    return ops("sub", shifted, ops("log", fold(ops, "sum", ops("exp", shifted), dim, True)))
 
 
 def _logsumexp(ops: Ops, self: Operand, dim: Any, keepdim: bool = False) -> Operand:
     """log Σ exp(x − m) + m, where an infinite maximum m counts as 0, as in PyTorch."""
-    tensor = ops.draft.resident(_tensor(self))
+    tensor = ops.draft.resident(tensor_of(self))
     if not any(tensor.dims[i] for i in _dims(tensor, dim)):
         return ops.draft.reduce("sum", tensor, _dims(tensor, dim), keepdim)
     return ops("add", *_log_sum(ops, tensor, dim, keepdim))
 
 
 def _log_sum(ops: Ops, tensor: Tensor, dim: Any, keepdim: bool) -> tuple[Operand, Operand]:
-    peaks = [_fold(ops, "max", tensor, dim, keeps) for keeps in (True, keepdim)]
+    peaks = [fold(ops, "max", tensor, dim, keeps) for keeps in (True, keepdim)]
     kept, peak = (ops("where", ops("eq", ops("abs", peak), inf), 0.0, peak) for peak in peaks)
     powers = ops("exp", ops("sub", tensor, kept))
-    return ops("log", _fold(ops, "sum", powers, dim, keepdim)), peak
+    return ops("log", fold(ops, "sum", powers, dim, keepdim)), peak
 
 
 def _vector_norm(ops: Ops, self: Operand, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> Operand:  # noqa: A002
     order = float(ord["float"]) if isinstance(ord, dict) else ord
     if order == 2:
-        return ops("sqrt", _fold(ops, "sum", ops("square", self), dim, keepdim))
+        return ops("sqrt", fold(ops, "sum", ops("square", self), dim, keepdim))
     if order in (1, inf):
-        return _fold(ops, "sum" if order == 1 else "max", ops("abs", self), dim, keepdim)
+        return fold(ops, "sum" if order == 1 else "max", ops("abs", self), dim, keepdim)
     raise Unfusable(f"takes the norm of order {order}")
 
 
@@ -148,7 +150,7 @@ def _affine(ops: Ops, x: Operand, weight: Operand | None, bias: Operand | None) 
 def _normalised(ops: Ops, x: Operand, dim: Any, eps: float) -> Operand:
     """(x − mean) / √(variance + eps) over the dimensions."""
     centred = _centred(ops, x, dim)
-    variance = _average(ops, ops("square", centred), dim, True)
+    variance = average(ops, ops("square", centred), dim, True)
     return ops("mul", centred, ops("rsqrt", ops("add", variance, eps)))
 
 
@@ -173,7 +175,7 @@ def _rms_norm(
     eps: float | None = None,
 ) -> Operand:
     over = list(range(-len(normalized_shape), 0))
-    mean_square = _average(ops, ops("square", input), over, True)
+    mean_square = average(ops, ops("square", input), over, True)
     epsilon = 2.0**-23 if eps is None else eps
     return _affine(ops, ops("mul", input, ops("rsqrt", ops("add", mean_square, epsilon))), weight, None)
 
@@ -193,10 +195,10 @@ def _group_norm(
     eps: float = 1e-5,
     cudnn_enabled: bool = True,  # noqa: ARG001
 ) -> Operand:
-    image = ops.draft.resident(_tensor(input))
+    image = ops.draft.resident(tensor_of(input))
     grouped = _grouped(ops, image, num_groups)
     normal = _normalised(ops, grouped, list(range(2, len(grouped.shape))), eps)
-    flat = reshaped(ops.draft.table, _tensor(normal), [extent.literal for extent in image.shape])
+    flat = reshaped(ops.draft.table, tensor_of(normal), [extent.literal for extent in image.shape])
     return _affine(ops, flat, ops.per_channel(image, weight), ops.per_channel(image, bias))
 
 
@@ -214,7 +216,7 @@ def _instance_norm(
 ) -> Operand:
     if not use_input_stats or running_mean is not None or running_var is not None:
         raise Unfusable("tracks statistics")
-    image = ops.draft.resident(_tensor(input))
+    image = ops.draft.resident(tensor_of(input))
     normal = _normalised(ops, image, list(range(2, len(image.shape))), eps)
     return _affine(ops, normal, ops.per_channel(image, weight), ops.per_channel(image, bias))
 
@@ -223,7 +225,7 @@ def _pooled(rank: int) -> Handler:
     def handler(ops: Ops, self: Operand, output_size: list[int]) -> Operand:
         if prod(output_size) != 1:
             raise Unfusable("pools to more than one element")
-        return _average(ops, self, list(range(-rank, 0)), True)
+        return average(ops, self, list(range(-rank, 0)), True)
 
     return handler
 
@@ -231,7 +233,7 @@ def _pooled(rank: int) -> Handler:
 def _running(op: ScanOp) -> Handler:
     def handler(ops: Ops, self: Operand, dim: int) -> Operand:
         if not isinstance(self, Mirrored):
-            tensor = _tensor(self)
+            tensor = tensor_of(self)
             return ops.draft.scan(op, tensor, dim % len(tensor.shape))
         if dim % len(self.tensor.shape) != self.dim:
             raise Unfusable("runs along another dimension than the reversed one")
@@ -242,28 +244,10 @@ def _running(op: ScanOp) -> Handler:
 
 def _position(op: ReduceOp) -> Handler:
     def handler(ops: Ops, self: Operand, dim: Any = None, keepdim: bool = False) -> Operand:
-        tensor = _tensor(self)
+        tensor = tensor_of(self)
         return ops.draft.locate(op, tensor, _dims(tensor, dim), keepdim)
 
     return handler
-
-
-def _loss(elementwise: Any) -> Handler:
-    def handler(ops: Ops, self: Operand, target: Operand, reduction: int = 1) -> Operand:
-        each: Operand = elementwise(ops, ops("sub", self, target))
-        if reduction == 0:
-            return each
-        return _average(ops, each, None, False) if reduction == 1 else _fold(ops, "sum", each, None, False)
-
-    return handler
-
-
-def _squared(ops: Ops, difference: Operand) -> Operand:
-    return ops("square", difference)
-
-
-def _absolute(ops: Ops, difference: Operand) -> Operand:
-    return ops("abs", difference)
 
 
 REDUCTIONS: dict[str, Handler] = {
@@ -295,8 +279,6 @@ REDUCTIONS: dict[str, Handler] = {
     "cumprod": _running("prod"),
     "argmax": _position("argmax"),
     "argmin": _position("argmin"),
-    "mse_loss": _loss(_squared),
-    "l1_loss": _loss(_absolute),
 }
 """ATen's short name to its handler; of max.dim and min.dim the one for the values, LOCATES names that for positions."""
 

@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from everforge.agents.builtin.plan import Bound, Plan, Size, TorchStep
+from everforge.agents.builtin.plan import Bound, KernelRegion, Plan, Size, TorchStep
 from everforge.agents.builtin.variants import mismatch
+from everforge.agents.builtin.windows import WINDOWS
 from everforge.agents.builtin.workspace import short_name
 from everforge.model.graph import GraphNode, TaskGraph
 
@@ -51,6 +52,8 @@ def shape_numbers(plan: Plan, graph: TaskGraph) -> Iterator[str]:
             if _follows(number, extents):
                 yield f"{node.op} computes with {number:g}"
     for step in plan.steps:
+        if isinstance(step, KernelRegion):
+            yield from (f"{name} takes whole windows" for name in step.fuses if name in WINDOWS)
         if isinstance(step, TorchStep) and not step.reason.startswith("a view"):
             yield from _literal_sizes(step, extents)
 

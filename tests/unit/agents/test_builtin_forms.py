@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from everforge.agents.builtin.abilities import TRITON
 from everforge.agents.builtin.cpp_emitter import emit_cpp
 from everforge.agents.builtin.plan import Plan
 from everforge.agents.builtin.planner import plan_graph
@@ -235,6 +236,11 @@ def test_shape_numbers_are_found(forward: str, said: list[str]) -> None:
     graph = graph_of(task_of(ROWS, ONE, forward))
     assert set(said) <= set(shape_numbers(plan_graph(graph), graph))
     assert said or not list(shape_numbers(plan_graph(graph), graph))
+
+
+def test_windows_that_drop_a_rest_elsewhere_bind_a_plan() -> None:
+    graph = graph_of(task_of(ROWS, ONE, "F.max_pool1d(xs[0].unsqueeze(1), 4).squeeze(1)"))
+    assert "max_pool1d takes whole windows" in set(shape_numbers(plan_graph(graph, TRITON), graph))
 
 
 def test_reference_text_is_the_model_and_what_it_names() -> None:

@@ -222,6 +222,47 @@ def test_kernels_of_any_order_take_outer_dimensions_whole(name: str) -> None:
     assert [type(step) for step in plan.steps] == [ir.KernelRegion]
 
 
+LOSSES: dict[str, Function] = {
+    "smooth l1": lambda m, x, y: functional.smooth_l1_loss(x, y),
+    "smooth l1 with a bend": lambda m, x, y: functional.smooth_l1_loss(x, y, reduction="sum", beta=0.3),
+    "huber": lambda m, x, y: functional.huber_loss(x, y, delta=0.7),
+    "divergence": lambda m, x, y: functional.kl_div(x.log_softmax(1), y.square(), reduction="batchmean"),
+    "divergence from logarithms": lambda m, x, y: functional.kl_div(x, y, reduction="sum", log_target=True),
+    "absolute": lambda m, x, y: functional.l1_loss(x, y),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_are_understood_whole(name: str) -> None:
+    plan = planned(LOSSES[name], torch.randn(4, 9), torch.randn(4, 9))
+    assert not left(plan)
+
+
+def test_cosine_similarity_is_one_row_program() -> None:
+    plan = planned(lambda m, x, y: functional.cosine_similarity(x, y * 2, 1), torch.randn(4, 9), torch.randn(4, 9))
+    assert [type(step) for step in plan.steps] == [ir.KernelRegion]
+
+
+WINDOWED: dict[str, Function] = {
+    "largest": lambda m, x: functional.max_pool1d(x, 3) * 2,
+    "mean of a product's": lambda m, x: functional.avg_pool1d(m[0](x), 4),
+    "features": lambda m, x: torch.relu(functional.max_pool1d(x.flatten(1).unsqueeze(1), 4).squeeze(1)),
+}
+
+
+@pytest.mark.parametrize("name", WINDOWED)
+def test_windows_that_touch_are_folded(name: str) -> None:
+    plan = planned(WINDOWED[name], torch.randn(2, 5, 12), parts=(nn.Linear(12, 8),), abilities=TRITON)
+    assert not left(plan)
+    assert any(isinstance(step, ir.KernelRegion) and not step.is_pointwise for step in plan.steps)
+
+
+@pytest.mark.parametrize("arguments", [(3, 2), (3, 3, 1), (5,)], ids=["overlap", "padding", "rest"])
+def test_other_windows_are_left_with_the_reason(arguments: tuple[int, ...]) -> None:
+    plan = planned(lambda m, x: functional.max_pool1d(x, *arguments), torch.randn(2, 5, 12), abilities=TRITON)
+    assert "windows" in left(plan)["aten.max_pool1d.default"]
+
+
 def test_masks_are_read_by_kernels() -> None:
     plan = planned(
         lambda m, x, keep: torch.cumsum(x * keep, 1), torch.randn(4, 9), torch.rand(4, 9) > 0.5, abilities=TRITON

@@ -311,6 +311,11 @@ CASES: dict[str, Case] = {
         f"prod-middle{suffix}": along(lambda x: (x + 2).prod(1), (2, 20, 5), parameters=limits)
         for suffix, limits in (("", {}), ("-split", ACROSS_SPLIT))
     },
+    "windows": along(lambda x: (F.max_pool1d(x, 4), F.gelu(F.avg_pool1d(x, 3) * 2)), (3, 5, 24)),
+    "losses": along(
+        lambda x, y: (F.huber_loss(x, y), F.smooth_l1_loss(x, y, beta=0.3), F.cosine_similarity(x, y)),
+        *((5, 123), (5, 123)),
+    ),
     "folds-several": along(lambda x: (x.sum((0, 2)), torch.relu(x).amax((0, 2)), x.var((0, 2))), (3, 45, 4, 13)),
     "folds-several-split": along(lambda x: x.var((0, 2, 3)), (3, 5, 20, 13), parameters=SPLIT),
     "sum-of-columns": along(lambda x: x.square().sum(0), (1500, 33), parameters={"kernel_0_split_below": 1000}),

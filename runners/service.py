@@ -1,7 +1,7 @@
 """A runner as a pod runs it: on a TCP port, for whoever knows its token, until it idles or is told to end.
 
-There is no TLS: a token is good for one claim and as long as its runner lives, the pod's NetworkPolicy lets only that
-claim's agent connect, and a certificate for each runner would need an authority that can read or write secrets.
+There is no TLS: a token is good for one claim and as long as its runner lives, a NetworkPolicy lets only agents of its
+namespace connect, and a certificate for each runner would need an authority that can read or write secrets.
 Where the network between nodes is not trusted, its encryption (WireGuard, a mesh) is the network's.
 
 Exit codes: 0 idled, or told to end with nothing left undone; 2 wrong arguments; 21 the warm process is gone or did not

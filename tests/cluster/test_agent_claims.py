@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kubernetes import client
 from object_tables import smallest
 
@@ -24,9 +25,8 @@ GROUP, VERSION, CLAIMS = "everforge.dev", "v1alpha1", "runnerclaims"
 # A restart of the API server takes seconds, minutes on a machine under heavy load.
 PATIENCE_S = 120.0
 DEADLINE_S = 60.0
-RIGHTS = [
-    {"apiGroups": [GROUP], "resources": [CLAIMS], "verbs": ["create", "get", "patch"]},
-]
+ACCESS = CRDS.parent / "deploy" / "agent-access.yaml"
+RIGHTS = next(part["rules"] for part in yaml.safe_load_all(ACCESS.read_text()) if part["kind"] == "Role")
 Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -195,6 +195,10 @@ def test_agent_may_do_nothing_else(here: Namespace) -> None:
         api.get(f"/api/v1/namespaces/{here.name}/secrets/keys")
     with pytest.raises(ApiRefused, match="cannot patch resource"):
         api.merge(f"/apis/{GROUP}/{VERSION}/namespaces/{here.name}/runnerclaims/agent-1/status", {"status": {}})
+
+
+def test_role_of_agents_is_to_claim() -> None:
+    assert RIGHTS == [{"apiGroups": [GROUP], "resources": [CLAIMS], "verbs": ["create", "get", "patch"]}]
 
 
 def test_claim_of_a_pool_that_no_name_can_have_is_refused_in_the_schemas_words(here: Namespace) -> None:

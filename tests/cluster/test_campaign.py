@@ -17,7 +17,7 @@ NAMESPACE, NAME = "team-a", "softmax"
 def runner_pod(product: InstalledProduct) -> Any:
     """The runner's pod of a campaign that has just begun."""
     product.add_namespace(NAMESPACE)
-    product.search(NAMESPACE, NAME, trials=3)
+    product.search(NAMESPACE, NAME, rows=512)
     return product.eventually(lambda: product.listed("pods", NAMESPACE, RUNNER), "the runner's pod")[0]
 
 

@@ -13,7 +13,8 @@ from installed_product import AGENT, RUNNER, InstalledProduct
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 NAME = "search"
-TRIALS = 3
+TRIALS = 3  # of campaign/search.yaml
+ROWS = 64
 # Longer than any request waits, shorter than the agent does.
 OUTAGE_S = 30.0
 
@@ -25,7 +26,7 @@ class Campaign:
         self.product, self.namespace = product, namespace
         product.is_at_work()
         product.add_namespace(namespace)
-        product.search(namespace, NAME, TRIALS)
+        product.search(namespace, NAME, ROWS)
 
     def trials(self) -> list[dict[str, str]]:
         """The tags of every trial in MLflow."""

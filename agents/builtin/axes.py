@@ -111,12 +111,27 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Mirrored:
-    """A tensor reversed along dimension `dim` by the operation `node`; only running folds take it."""
+class Pending:
+    """A tensor rearranged along dimension `dim`, begun by the operation `node`; see `pending.py`."""
 
     tensor: "Tensor"
     dim: int
     node: str
+
+
+@dataclass(frozen=True)
+class Mirrored(Pending):
+    """Reversed."""
+
+
+@dataclass(frozen=True)
+class Trimmed(Pending):
+    """Without its last element."""
+
+
+@dataclass(frozen=True)
+class Delayed(Pending):
+    """One zero in front, and without its last element."""
 
 
 Tensor = Source | Resident

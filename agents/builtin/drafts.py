@@ -11,8 +11,8 @@ from everforge.agents.builtin.axes import (
     AxisTable,
     Group,
     Incompatible,
-    Mirrored,
     Number,
+    Pending,
     Resident,
     Source,
     Tensor,
@@ -33,7 +33,7 @@ from everforge.agents.builtin.plan import (
 )
 
 _ONE = Size.constant(1)
-Operand = Tensor | Number | Mirrored
+Operand = Tensor | Number | Pending
 
 
 @dataclass
@@ -81,8 +81,8 @@ class Draft:
         shape, dims = self.align(tensors)
         args = []
         for operand in operands:
-            if isinstance(operand, Mirrored):
-                raise Unfusable("computes with a reversed tensor")
+            if isinstance(operand, Pending):
+                raise Unfusable("computes with a rearranged tensor")
             if isinstance(operand, Number):
                 args.append(self.add(Constant(operand.number)))
             else:

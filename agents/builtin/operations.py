@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
-from everforge.agents.builtin.axes import Mirrored, Number, Resident, Source, Unfusable, unsqueezed
+from everforge.agents.builtin.axes import Number, Pending, Resident, Source, Unfusable, unsqueezed
 from everforge.agents.builtin.drafts import Draft, Operand
 from everforge.agents.builtin.plan import Constant, Pointwise
 
@@ -25,7 +25,7 @@ class Ops:
 
     def __call__(self, op: str, *operands: Operand | float) -> Operand:
         """One primitive; arithmetic between two known numbers is not done here."""
-        tensors = Source | Resident | Number | Mirrored
+        tensors = Source | Resident | Number | Pending
         wrapped = [operand if isinstance(operand, tensors) else Number(operand) for operand in operands]
         if all(isinstance(operand, Number) for operand in wrapped):
             raise Unfusable("computes with constants alone")

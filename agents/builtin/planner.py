@@ -7,18 +7,19 @@ left to PyTorch too, and planning starts over knowing that: nothing is emitted t
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from everforge.agents.builtin import left_to_torch
 from everforge.agents.builtin.abilities import BASIC, Abilities
-from everforge.agents.builtin.axes import Incompatible, Mirrored, Resident, Source, Unfusable, reshaped
+from everforge.agents.builtin.axes import Incompatible, Pending, Resident, Source, Unfusable, reshaped
 from everforge.agents.builtin.closing import closed_region, merged_epilogues
 from everforge.agents.builtin.drafts import Draft
 from everforge.agents.builtin.left_to_torch import Unplannable
 from everforge.agents.builtin.losses import LOSSES
 from everforge.agents.builtin.matmuls import MATMULS, Product
-from everforge.agents.builtin.mirrors import RUNNING, flipped, mirrored_operands
 from everforge.agents.builtin.operations import BOOLEAN, POINTWISE, Handler, Ops
+from everforge.agents.builtin.pending import REARRANGED, RUNNING, pending_operands
 from everforge.agents.builtin.plan import MatmulRegion, Plan, Store
 from everforge.agents.builtin.reductions import LOCATES, REDUCTIONS
 from everforge.agents.builtin.staging import STAGED, reduced_dims, stages
@@ -90,31 +91,30 @@ class _Planner:
         name, reason = short_name(node.op), self.left.get(node.id)
         if name == "_assert_tensor_metadata":  # what `to` leaves behind for torch.export: true of the traced inputs
             return
-        if name not in RUNNING and name != "flip":
-            self._require_straight(*mirrored_operands(self.space, node))
+        if name not in RUNNING and name not in REARRANGED:
+            self._require_straight(*pending_operands(self.space, node))
         if reason is None:
             try:
                 if name in VIEWS:
                     return self._view(node, name)
                 if name == "broadcast_tensors":
                     return self._already_broadcast(node)
-                if name == "flip":
-                    self.space.known[(node.id, 0)] = flipped(self.space, node)
-                    return None
+                if name in REARRANGED:
+                    return self._rearrange(node, name)
                 if name in MATMULS:
                     return self._matmul(node, name, position)
                 return self._fuse(node, name, position)
             except Unfusable as refusal:
                 reason = str(refusal)
-        self._require_straight(*mirrored_operands(self.space, node))
+        self._require_straight(*pending_operands(self.space, node))
         self._store_operands(node, position)
         left_to_torch.leave(self.space, node, reason)
 
     def _require_straight(self, *operands: Any) -> None:
-        """Start over with the flips left to PyTorch whose reversed tensors these are."""
+        """Start over with the operations left to PyTorch that rearranged these tensors."""
         for operand in operands:
-            if isinstance(operand, Mirrored):
-                raise _MustLeave(operand.node, "reverses a dimension outside a running sum or product")
+            if isinstance(operand, Pending):
+                raise _MustLeave(operand.node, "rearranges a dimension outside a running sum or product")
 
     def _view(self, node: GraphNode, name: str) -> None:
         tensor, *rest = self.space.arguments(node.args)
@@ -122,6 +122,12 @@ class _Planner:
             raise Unfusable("is a view of no tensor of ours")
         self.space.check_dtypes(node, self.abilities.floats | self.abilities.reads)
         self.space.known[(node.id, 0)] = VIEWS[name](self.space.table, tensor, node.outputs[0].shape, rest)
+
+    def _rearrange(self, node: GraphNode, name: str) -> None:
+        tensor, *rest = self.space.arguments(node.args)
+        kwargs = {key: self.space.argument(arg) for key, arg in node.kwargs.items() if arg is not None}
+        self.space.check_dtypes(node)
+        self.space.known[(node.id, 0)] = REARRANGED[name](self.space, node, tensor, *rest, **kwargs)
 
     def _already_broadcast(self, node: GraphNode) -> None:
         """Tensors broadcast against each other that have the same shape, as losses ask for."""
@@ -222,7 +228,7 @@ class _Planner:
         stores: list[Store] = []
         stored: dict[tuple[int, bool, str], Source] = {}
         for key, known in list(self.space.known.items()):
-            tensor = known.tensor if isinstance(known, Mirrored) else known
+            tensor = known.tensor if isinstance(known, Pending) else known
             if not isinstance(tensor, Resident):
                 continue
             if self.space.last_use.get(key, -1) < position:
@@ -236,7 +242,7 @@ class _Planner:
                 stored[(tensor.value, per_row, dtype)] = first
                 stores.append(Store(tensor.value, first.buffer, per_row, draft.stored_axes(tensor)))
             source = Source(first.buffer, tensor.shape, tensor.dims, first.memory)
-            self.space.known[key] = Mirrored(source, known.dim, known.node) if isinstance(known, Mirrored) else source
+            self.space.known[key] = replace(known, tensor=source) if isinstance(known, Pending) else source
         if stores:
             self.space.steps.append(closed_region(draft, stores, f"kernel_{self.region_count}"))
             self.region_count += 1

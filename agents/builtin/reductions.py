@@ -9,11 +9,13 @@ from math import inf, prod
 from typing import Any
 
 from everforge.agents.builtin.axes import (
-    Mirrored,
+    Delayed,
     Number,
+    Pending,
     Resident,
     Source,
     Tensor,
+    Trimmed,
     Unfusable,
     reshaped,
 )
@@ -232,11 +234,16 @@ def _pooled(rank: int) -> Handler:
 
 def _running(op: ScanOp) -> Handler:
     def handler(ops: Ops, self: Operand, dim: int) -> Operand:
-        if not isinstance(self, Mirrored):
+        if not isinstance(self, Pending):
             tensor = tensor_of(self)
             return ops.draft.scan(op, tensor, dim % len(tensor.shape))
-        if dim % len(self.tensor.shape) != self.dim:
-            raise Unfusable("runs along another dimension than the reversed one")
+        if dim % len(self.tensor.shape) != self.dim or isinstance(self, Trimmed):
+            raise Unfusable("runs along another dimension than the rearranged one")
+        if isinstance(self, Delayed):
+            if op != "sum":
+                raise Unfusable("multiplies by the zero in front")
+            # All before an element are all up to it less itself; that rounds no more than the sum does.
+            return ops("sub", ops.draft.scan(op, self.tensor, self.dim), self.tensor)
         return replace(self, tensor=ops.draft.scan(op, self.tensor, self.dim, is_reverse=True))
 
     return handler

@@ -148,9 +148,10 @@ def run_value(
             return FOLDS[value.op](values[value.arg].expand(sizes), dim=columns, keepdim=True)
         case ir.Scan():
             full = values[value.arg].expand(sizes)
+            run = torch.cumsum if value.op == "sum" else torch.cumprod
             if value.is_reverse:
-                return torch.cumsum(full.flip(columns[0]), columns[0]).flip(columns[0])
-            return torch.cumsum(full, columns[0])
+                return run(full.flip(columns[0]), columns[0]).flip(columns[0])
+            return run(full, columns[0])
 
 
 def planned(
@@ -206,7 +207,8 @@ ANY_ORDER: dict[str, tuple[Function, tuple[int, ...]]] = {
     "distance from the column's mean": (lambda m, x: (x - x.mean(0)) * 2, (6, 5)),
     "scan over rows": (lambda m, x: torch.cumsum(x, 0).exp(), (6, 5)),
     "scan from the end": (lambda m, x: torch.flip(torch.cumsum(torch.flip(x * 2, [1]), 1), [1]) + 1, (6, 5)),
-    "exclusive scan": (lambda m, x: torch.cumsum(x, 1) - x, (6, 5)),
+    "exclusive scan": (lambda m, x: torch.cumsum(functional.pad(torch.tanh(x)[:, :-1], (1, 0)), 1), (6, 5)),
+    "exclusive scan of columns": (lambda m, x: torch.cumsum(functional.pad(x[:-1], (0, 0, 1, 0)), 0), (6, 5)),
     "position": (lambda m, x: torch.argmax(torch.tanh(x), 1), (3, 5, 7)),
     "position among all": (lambda m, x: x.argmin(), (3, 5)),
     "extremum and position": (lambda m, x: tuple(torch.max(x, 0)), (6, 5)),
@@ -275,6 +277,21 @@ def test_flip_outside_a_scan_is_left_with_the_reason() -> None:
         lambda m, x: torch.flip(x.exp(), [1]) * torch.cumsum(torch.flip(x, [1]), 1), torch.randn(4, 9), abilities=TRITON
     )
     assert "outside a running sum" in left(plan)["aten.flip.default"]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(lambda m, x: torch.cumsum(functional.pad(x[:, :-1], (0, 1)), 1), id="zero behind"),
+        pytest.param(lambda m, x: torch.cumsum(functional.pad(x[:, :-1], (1, 0), value=1.0), 1), id="one in front"),
+        pytest.param(lambda m, x: torch.cumprod(functional.pad(x[:, :-1], (1, 0)), 1), id="product"),
+        pytest.param(lambda m, x: torch.cumsum(functional.pad(x[:, :-1], (1, 0)), 0), id="other dimension"),
+        pytest.param(lambda m, x: functional.pad(x[:, :-1], (1, 0)) * 2, id="no scan"),
+        pytest.param(lambda m, x: torch.cumsum(x[:, :-1], 1), id="no padding"),
+    ],
+)
+def test_other_slices_and_paddings_are_left_to_pytorch(function: Function) -> None:
+    assert "aten.slice.Tensor" in left(planned(function, torch.randn(4, 9), abilities=TRITON))
 
 
 def test_half_precision_is_stored_as_the_reference_does() -> None:

@@ -347,7 +347,7 @@ CASES: dict[str, Case] = {
         dtypes=(torch.float32, torch.bool),
         tolerance=1e-5,
     ),
-    "cumsum-exclusive": along(lambda x: torch.cumsum(x, 1) - x, (5, 123), tolerance=1e-5),
+    "cumsum-exclusive": along(lambda x: torch.cumsum(F.pad(x[:, :-1], (1, 0)), 1), (5, 123), tolerance=1e-5),
     "transposed-result": along(lambda x: torch.tanh(x).permute(2, 0, 1), (3, 45, 13)),
     "layernorm-split": Case(lambda: LayerNormGelu(1000), ((3, 1000),), SPLIT),
     "groupnorm-split": Case(GroupNormTanh, ((2, 12, 5, 7),), SPLIT),

@@ -23,8 +23,8 @@ from everforge.operator.observed import Key
 from everforge.operator.reconciler import Reconciler
 from everforge.operator.settings import Settings
 
-# Above the writes of a campaign with one claim, which are 26 now; the test says so when it is not any more.
-STOPS = range(1, 31)
+# Above the writes of a campaign with one claim, which are 21 now; the test says so when it is not any more.
+STOPS = range(1, 26)
 
 
 # Events of changes that every life sees; whether a pod was seen waiting for its node is a matter of moments.

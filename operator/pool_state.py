@@ -90,11 +90,13 @@ def _conditions(
     ready = ConditionStatus.TRUE if trouble is None else ConditionStatus.FALSE
     found = trouble or Trouble("DevicesAvailable", "runners may be started")
     conditions = with_condition(before, PoolCondition.READY, ready, found.reason, found.message, now, generation)
-    status, reason, message = _driver_finding(drivers)
+    status, reason, message = _driver_finding(pool.spec.vendor, drivers)
     return with_condition(conditions, PoolCondition.DRIVER_CONSISTENT, status, reason, message, now, generation)
 
 
-def _driver_finding(drivers: Sequence[str]) -> tuple[ConditionStatus, str, str]:
+def _driver_finding(vendor: Vendor, drivers: Sequence[str]) -> tuple[ConditionStatus, str, str]:
+    if vendor is Vendor.CPU:
+        return ConditionStatus.UNKNOWN, "NoDriver", "a CPU has no driver"
     if not drivers:
         return ConditionStatus.UNKNOWN, "NotReported", "no node tells its driver: see the vendor's feature discovery"
     if len(drivers) == 1:

@@ -108,6 +108,19 @@ def test_shared_intel_devices_are_more_than_there_are(labels: dict[str, str], of
     assert (sharing_of(node(labels), INTEL, XE, offered) is not None) is shared
 
 
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({}, "NoDriver"),
+        ({"vendor": "NVIDIA", "allocation": {"extendedResource": {"name": GPU}}}, "NotReported"),
+    ],
+)
+def test_pool_says_why_it_knows_no_driver(world: Any, make: Make, spec: dict[str, Any], reason: str) -> None:
+    world.cluster.put("DevicePool", make("dpool", **spec))
+    world.rest()
+    assert world.condition("DevicePool", "DriverConsistent") == ("Unknown", reason)
+
+
 def test_pool_shows_what_its_nodes_report_and_where_they_differ(world: Any, make: Make) -> None:
     for number, driver in enumerate(("580.65", "580.65")):
         shown = make("node", f"gpu-{number}", **{GPU: "1"})

@@ -130,10 +130,10 @@ def region_space(region: KernelRegion) -> Space:
     columns = math.prod(size.literal for size in region.domain[region.row_axes :])
     width = 1 << max(columns - 1, 0).bit_length()
     if columns > _WIDEST_WHOLE_ROW and rows < _FEW_ROWS and can_split(region):
-        return _swept_space(name) | {f"{name}_split_below": (_FEW_ROWS,), f"{name}_warps": (8, 4, 16)}
+        return _split_space(region) | {f"{name}_split_below": (_FEW_ROWS,), f"{name}_warps": (8, 4, 16)}
     if columns > 8 * _WIDEST_WHOLE_ROW and rows < _SOME_ROWS and can_split(region):
         # Of some hundreds of long rows the last ones would run almost alone.
-        return _swept_space(name) | {f"{name}_split_below": (_SOME_ROWS, 0), f"{name}_warps": (8, 16, 32)}
+        return _split_space(region) | {f"{name}_split_below": (_SOME_ROWS, 0), f"{name}_warps": (8, 16, 32)}
     scans = any(isinstance(value, Scan) for value in region.values)
     if columns > (_WIDEST_SCANNED_ROW if scans else _WIDEST_WHOLE_ROW):
         return _swept_space(name) | {f"{name}_whole": (_WIDEST_SCANNED_ROW if scans else _WIDEST_WHOLE_ROW,)}
@@ -156,7 +156,7 @@ def _wide_space(name: str, width: int, region: KernelRegion) -> Space:
 
 def _narrow_space(name: str, width: int) -> Space:
     """Narrow rows, several a program: about 16 values a thread."""
-    rows = max(1, min(64, 2048 // width))
+    rows = max(1, min(64 if width >= 32 else 512, 2048 // width))
     warps = _power_of_two(width * rows // (32 * 16), low=4 if width * rows >= 2048 else 1, high=32)
     others = [w for w in (warps // 2, warps * 2) if 1 <= w <= 32 and width * rows // (32 * w) <= 64]
     # Other variants may have wider rows: past 64 values a thread they are swept.
@@ -216,6 +216,12 @@ def _held_space(name: str, width: int, widest: int) -> Space:
         f"{name}_warps": (_power_of_two(rows * width // 1024, low=4, high=32), 4),
         f"{name}_whole": (width, SWEPT_ALWAYS),
     }
+
+
+def _split_space(region: KernelRegion) -> Space:
+    """Long rows in parts: where elements are stored, half the block, or a multiprocessor has room for one program."""
+    blocks = (4096, 8192) if element_stores(region) else (8192, 4096)
+    return _swept_space(region.name) | {f"{region.name}_block": blocks}
 
 
 def _ceiling_power(value: int) -> int:

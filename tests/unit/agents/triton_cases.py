@@ -349,6 +349,13 @@ CASES: dict[str, Case] = {
     ),
     "cumsum-exclusive": along(lambda x: torch.cumsum(F.pad(x[:, :-1], (1, 0)), 1), (5, 123), tolerance=1e-5),
     "transposed-result": along(lambda x: torch.tanh(x).permute(2, 0, 1), (3, 45, 13)),
+    # Spread is a ten-thousandth of the mean: sums of squares would have lost it, rounding to float32 costs 1e-3.
+    **{
+        f"layernorm-far{suffix}": along(
+            lambda x: F.layer_norm(x * 0.01 + 100, (1000,)), (3, 1000), parameters=limits, tolerance=5e-3
+        )
+        for suffix, limits in (("-swept", SWEPT), ("-split", SPLIT))
+    },
     "layernorm-split": Case(lambda: LayerNormGelu(1000), ((3, 1000),), SPLIT),
     "groupnorm-split": Case(GroupNormTanh, ((2, 12, 5, 7),), SPLIT),
     "instancenorm-swept": along(lambda x: F.relu(F.instance_norm(x)), (2, 5, 9, 11), parameters=SWEPT),

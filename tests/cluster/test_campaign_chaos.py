@@ -55,10 +55,11 @@ class Campaign:
         trials = self.trials()
         searched = [trial for trial in trials if trial["everforge.purpose"] == "search"]
         assert len({trial["everforge.trial_id"] for trial in trials}) == len(trials), trials
-        assert len({trial["everforge.candidate_digest"] for trial in searched}) == len(searched), trials
-        counts = status["trials"]
-        assert counts["finished"] == status["spend"]["trials"] == TRIALS, status
-        assert counts["finished"] + counts["infraFailed"] == len(searched), (status, searched)
+        # What a broken machine ended says nothing of its candidate, which is tried again.
+        finished = [trial for trial in searched if trial["everforge.verdict"] != "infra_error"]
+        assert len({trial["everforge.candidate_digest"] for trial in finished}) == len(finished), trials
+        assert status["trials"]["finished"] == status["spend"]["trials"] == len(finished) == TRIALS, (status, trials)
+        assert status["trials"]["infraFailed"] == len(searched) - len(finished), (status, trials)
         succeeded = next(each for each in status["conditions"] if each["type"] == "Succeeded")
         assert succeeded["status"] == "True", status
         assert ("champion" in status["targets"][0]) == any(
@@ -91,8 +92,8 @@ def test_killed_agent_is_followed_by_one_that_goes_on(campaign: Campaign) -> Non
 def test_killed_runner_is_replaced(campaign: Campaign) -> None:
     campaign.after_a_trial()
     campaign.kill(RUNNER)
-    campaign.truth()
-    assert len({trial["everforge.host"] for trial in campaign.trials()}) > 1
+    assert campaign.truth()["trials"]["infraFailed"] <= 1
+    assert len({trial["everforge.host"] for trial in campaign.trials()}) == 2
 
 
 def test_killed_operator_goes_on_where_it_was(campaign: Campaign, product: InstalledProduct) -> None:

@@ -223,6 +223,24 @@ def _instance_norm(
     return _affine(ops, normal, ops.per_channel(image, weight), ops.per_channel(image, bias))
 
 
+def _batch_norm_of_batch(
+    ops: Ops,
+    input: Operand,  # noqa: A002
+    weight: Operand | None,
+    bias: Operand | None,
+    training: bool,
+    momentum: float,  # noqa: ARG001  there are no tracked statistics to move
+    eps: float,
+) -> Operand:
+    """Each channel by the mean and variance it has in this batch."""
+    if not training:
+        raise Unfusable("has no running statistics")
+    image = ops.draft.resident(tensor_of(input))
+    over = [dim for dim in range(len(image.shape)) if dim != 1]
+    normal = _normalised(ops, image, over, eps)
+    return _affine(ops, normal, ops.per_channel(image, weight), ops.per_channel(image, bias))
+
+
 def _pooled(rank: int) -> Handler:
     def handler(ops: Ops, self: Operand, output_size: list[int]) -> Operand:
         if prod(output_size) != 1:
@@ -279,6 +297,7 @@ REDUCTIONS: dict[str, Handler] = {
     "rms_norm": _rms_norm,
     "group_norm": _group_norm,
     "instance_norm": _instance_norm,
+    "_native_batch_norm_legit": _batch_norm_of_batch,
     "adaptive_avg_pool1d": _pooled(1),
     "adaptive_avg_pool2d": _pooled(2),
     "adaptive_avg_pool3d": _pooled(3),

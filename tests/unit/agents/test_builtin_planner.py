@@ -265,6 +265,15 @@ def test_other_windows_are_left_with_the_reason(arguments: tuple[int, ...]) -> N
     assert "windows" in left(plan)["aten.max_pool1d.default"]
 
 
+def test_batch_norm_by_the_batch_is_one_row_program() -> None:
+    norm = nn.BatchNorm2d(3, track_running_stats=False)
+    nn.init.normal_(norm.weight)
+    x = torch.randn(2, 3, 4, 5)
+    plan = planned(lambda m, x: torch.relu(m[0](x)), x, parts=(norm,), abilities=TRITON)
+    assert [type(step) for step in plan.steps] == [ir.KernelRegion]
+    assert "not the innermost" in next(iter(left(planned(lambda m, x: m[0](x), x, parts=(norm.float(),))).values()))
+
+
 def test_masks_are_read_by_kernels() -> None:
     plan = planned(
         lambda m, x, keep: torch.cumsum(x * keep, 1), torch.randn(4, 9), torch.rand(4, 9) > 0.5, abilities=TRITON

@@ -358,6 +358,12 @@ CASES: dict[str, Case] = {
     },
     "layernorm-split": Case(lambda: LayerNormGelu(1000), ((3, 1000),), SPLIT),
     "groupnorm-split": Case(GroupNormTanh, ((2, 12, 5, 7),), SPLIT),
+    **{
+        f"batchnorm-of-batch{suffix}": Case(
+            lambda: nn.BatchNorm2d(5, track_running_stats=False), ((4, 5, 9, 7),), limits
+        )
+        for suffix, limits in (("", {}), ("-split", SPLIT))
+    },
     "instancenorm-swept": along(lambda x: F.relu(F.instance_norm(x)), (2, 5, 9, 11), parameters=SWEPT),
     "softmax-bf16-input": along(lambda x: torch.softmax(x * 2, -1), (5, 123), dtypes=(torch.bfloat16,), tolerance=1e-2),
     "norm-fp16-input": along(

@@ -15,7 +15,7 @@ export PYTHON
 
 demo:
 	@scripts/make-venv run
-	.venv/bin/everforge run examples/softmax-logsumexp.yaml
+	.venv/bin/everforge run examples/softmax-entropy.yaml
 
 test: check cluster-binaries
 	.venv/bin/pytest -n 2 --dist loadfile

@@ -29,7 +29,7 @@ from everforge.testing.fakes import FakeClock, FakeRunner, Judgement
 EXAMPLES = Path(__file__).parents[3] / "examples"
 TASK = EXAMPLES / "kernelbench/level1/2_Cumulative_sum.py"
 CANDIDATES = EXAMPLES / "candidates"
-MANIFEST = EXAMPLES / "softmax-logsumexp.yaml"
+MANIFEST = EXAMPLES / "softmax-entropy.yaml"
 
 
 def no_progress(_progress: Progress) -> None:

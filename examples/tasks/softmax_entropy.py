@@ -1,4 +1,4 @@
-"""Log-sum-exp over a softmax along wide rows: two row reductions that a compiler runs as several passes."""
+"""The entropy of a softmax along wide rows: three row reductions that a compiler runs as several passes."""
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ dim = 16384
 class Model(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (batch_size, dim) float32 -> (batch_size,) float32."""
-        return torch.logsumexp(torch.softmax(x, dim=1), dim=1)
+        return -(torch.softmax(x, dim=1) * torch.log_softmax(x, dim=1)).sum(dim=1)
 
 
 def get_inputs() -> list[torch.Tensor]:

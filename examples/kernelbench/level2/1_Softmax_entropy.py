@@ -3,10 +3,10 @@ from torch import nn
 
 
 class Model(nn.Module):
-    """Softmax of each row, then the log-sum-exp of the result: one number per row."""
+    """The entropy of the softmax of each row: one number per row."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.logsumexp(torch.softmax(x, dim=1), dim=1)
+        return -(torch.softmax(x, dim=1) * torch.log_softmax(x, dim=1)).sum(dim=1)
 
 
 batch_size = 64

@@ -22,7 +22,7 @@ _SPARE_US = 2e3
 def pilots_us(contenders: Sequence[Contender], deadline_s: float) -> list[float]:
     """Least time of a call of each. Where launches could hold a device up, all get the slowest's head start."""
     pilots = _pilots(contenders, deadline_s)
-    if not contenders[0].host_memory and min(_least_us(turn) for turn in pilots) < _UNHURRIED_US:
+    if _may_wait(contenders[0], pilots):
         # The first turn of a process loads what harness and contender need there; these tell what launching takes.
         short, long = (_pilots(contenders, deadline_s, calls) for calls in (_CALLS, _CALLS_OF_LONG))
         launch_us = [max(_slope_us(*turns), 0.0) for turns in zip(short, long, strict=True)]
@@ -31,6 +31,13 @@ def pilots_us(contenders: Sequence[Contender], deadline_s: float) -> list[float]
         waits_us = [us - statistics.fmean(turn.times_us) for us, turn in zip(launch_us, pilots, strict=True)]
         _lead(contenders, max(*waits_us, 0.0), max(launch_us))
     return [_least_us(turn) for turn in pilots]
+
+
+def _may_wait(contender: Contender, pilots: Sequence[Turn]) -> bool:
+    """Whether a device could wait for launches: not the host itself, not one busy with long calls or with outputs of
+    which only a few can be kept."""
+    is_busy = min(_least_us(turn) for turn in pilots) >= _UNHURRIED_US or contender.course.most_calls <= _CALLS_OF_LONG
+    return not contender.host_memory and not is_busy
 
 
 def _pilots(contenders: Sequence[Contender], deadline_s: float, calls: int = _CALLS) -> list[Turn]:
@@ -43,7 +50,7 @@ def _least_us(turn: Turn) -> float:
 
 def _slope_us(short: Turn, long: Turn) -> float:
     """Time of one call more in a turn, by the parent's clock."""
-    return (long.wall_us - short.wall_us) / max(len(long.times_us) - len(short.times_us), 1)
+    return (long.wall_us - short.wall_us) / (len(long.times_us) - len(short.times_us))
 
 
 def _lead(contenders: Sequence[Contender], wait_us: float, launch_us: float) -> None:

@@ -39,7 +39,7 @@ from everforge.runners.truth.reference import Case
 
 # A wrong output of a timed call is repeated untimed so often: a kernel with a race is wrong there now and then, too.
 _REPEATS = 5
-# What may go wrong where the verdict does not hang on it.
+# What may go wrong in replays without being held against a candidate.
 _INFORMS_ONLY = (TurnFailed, Nonsense, WorkerEnded, WorkerTimeout, WorkerTampered, DeviceFault)
 # Replays of a captured graph, each from a cold cache.
 _REPLAYS = 20

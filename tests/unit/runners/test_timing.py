@@ -120,6 +120,14 @@ def test_device_gets_a_head_start_that_outlasts_the_slowest_contenders_launches(
         assert calls <= 6  # more would fill the queue
 
 
+def test_device_that_is_busy_with_large_outputs_gets_no_head_start() -> None:
+    _, both = contenders(100.0, 150.0, output_bytes=128 << 20)
+    for contender in both:
+        contender.host_memory = False
+    run(both, EvaluationSettings(min_rounds=3, max_rounds=3))
+    assert {message["head_start_us"] for message in clockwork(both[0]).asked} == {0.0}
+
+
 def test_host_that_computes_itself_gets_no_head_start() -> None:
     _, both = contenders(100.0, 150.0)
     run(both, EvaluationSettings(min_rounds=3, max_rounds=3))

@@ -2,6 +2,7 @@
 
 import ast
 import math
+import random
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from everforge.model.session import EvaluationSettings
 from everforge.model.task import Mode, TaskSpec, Variant
 from everforge.runners.devices import device_of
 from everforge.runners.facts.degenerate import refuse_degenerate
+from everforge.runners.facts.held_out import derived_variants
 from everforge.runners.facts.size_constants import integer_constants
 from everforge.runners.facts.variant_work import work_of
 from everforge.runners.tensors.trees import leaves
@@ -100,3 +102,12 @@ def test_task_shrinks_with_its_constants_and_no_wrong_kernel_passes(planned: Pla
     assert work.floor_us is not None
     assert work.suspicion_floor_us is not None
     assert work.graph.flops > 0 or planned.key.startswith("level1"), "every tail follows a product"
+
+
+@each_task
+def test_task_has_shapes_that_nobody_was_shown(planned: PlannedTask) -> None:
+    task = small(planned)  # at full size the reference of a derived shape takes gigabytes
+    found = derived_variants(task, device_of(DeviceKind.CPU), random.Random(0))
+    sizes = [size for size in integer_constants(task.source, {}).values() if size > 1]
+    assert len(found.variants) == min(len(sizes), 2), "one for all sizes, one for the batch alone"
+    assert found.note is None

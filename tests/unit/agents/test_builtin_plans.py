@@ -1,5 +1,6 @@
 """The table of what the builtin generator plans for the benchmark tasks, and that it has an answer for all of them."""
 
+import ast
 import importlib.util
 import sys
 from pathlib import Path
@@ -7,8 +8,10 @@ from types import ModuleType
 
 import pytest
 
-from everforge.cli.suite_plan import planned_tasks
+from everforge.cli.suite_plan import PlannedTask, planned_tasks
+from everforge.model.device import DeviceKind
 from everforge.model.graph import GraphNode, Ref, TaskGraph, TensorMeta
+from everforge.model.precision import Precision
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 TASKS = planned_tasks(BENCHMARKS / "tasks")
@@ -67,3 +70,11 @@ def test_table_names_kernels_and_what_is_left(builtin_plans: ModuleType, capsys:
 def test_tasks_without_a_rest_can_be_hidden(builtin_plans: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     builtin_plans.main(["--only", "level2/1_Linear_gelu", "--left"])
     assert capsys.readouterr().out == "nothing is left to PyTorch\n"
+
+
+@pytest.mark.parametrize("planned", [pytest.param(task, id=task.key) for task in TASKS])
+def test_generator_plans_every_benchmark_task_for_a_gpu(builtin_plans: ModuleType, planned: PlannedTask) -> None:
+    found = builtin_plans.first_proposal(planned, DeviceKind.CUDA, Precision.BF16)
+    assert 0 <= found.left_share <= 1
+    ast.parse(found.source or "")
+    assert found.kernels or planned.key.startswith("level1"), "the product and its tail are the generator's"

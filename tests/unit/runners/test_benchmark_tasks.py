@@ -22,11 +22,13 @@ from everforge.runners.facts.degenerate import refuse_degenerate
 from everforge.runners.facts.held_out import derived_variants
 from everforge.runners.facts.size_constants import integer_constants
 from everforge.runners.facts.variant_work import work_of
-from everforge.runners.tensors.trees import leaves
+from everforge.runners.tensors.trees import leaves, size_bytes
 from everforge.runners.truth.cases import build_reference
 from everforge.runners.truth.reference import Case, ReferenceBuilder
+from everforge.runners.truth.taskfile import load_task_file
 
 TASKS = planned_tasks(Path(__file__).parents[3] / "benchmarks" / "tasks")
+MOST_BYTES = 8 << 30  # of one task's inputs, parameters and outputs: nine copies of them fit an H200
 SMALL_ELEMENTS = 1 << 19  # inputs of a shrunken task; every check of one takes a fifth of a second
 each_task = pytest.mark.parametrize("planned", [pytest.param(task, id=task.key) for task in TASKS])
 
@@ -111,3 +113,13 @@ def test_task_has_shapes_that_nobody_was_shown(planned: PlannedTask) -> None:
     sizes = [size for size in integer_constants(task.source, {}).values() if size > 1]
     assert len(found.variants) == min(len(sizes), 2), "one for all sizes, one for the batch alone"
     assert found.note is None
+
+
+@each_task
+def test_task_fits_the_memory_of_a_device_at_its_own_size(planned: PlannedTask) -> None:
+    task = load_task_file(planned.name, planned.spec(Precision.FP32, Mode.EVAL).source, {})
+    with torch.device("meta"), torch.no_grad():
+        model = task.model_class(*task.get_init_inputs()).eval()
+        inputs = task.get_inputs()
+        moved = size_bytes([inputs, dict(model.state_dict()), model(*inputs)])
+    assert 1 << 25 <= moved <= MOST_BYTES  # at the least, more than what caches hold for free

@@ -18,7 +18,7 @@ demo:
 	.venv/bin/everforge run examples/softmax-entropy.yaml
 
 test: check cluster-binaries
-	.venv/bin/pytest -n 2 --dist loadfile
+	.venv/bin/pytest -n 2 --dist loadfile --max-worker-restart 0   # a worker that died would be waited for
 
 test-node: venv
 	.venv/bin/python tests/cluster/cluster_binaries.py --full-node

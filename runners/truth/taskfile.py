@@ -15,6 +15,7 @@ from typing import Any
 from everforge.errors import TaskError
 from everforge.model.base import digest_of
 from everforge.model.task import ConstantValue
+from everforge.runners.truth.patience import USER_CALL_S, at_most
 
 _NEEDED = ("Model", "get_inputs", "get_init_inputs")
 
@@ -46,7 +47,8 @@ def load_task_file(name: str, source: str, constants: Mapping[str, ConstantValue
     # Inductor and inspect read sources through linecache; a task has no file of its own in the runner.
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     try:
-        exec(compile(tree, name, "exec"), module.__dict__)  # noqa: S102 - the user's own reference
+        with at_most(USER_CALL_S):
+            exec(compile(tree, name, "exec"), module.__dict__)  # noqa: S102 - the user's own reference
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise TaskError(f"{name}{_line_of(error, name)}: {type(error).__name__}: {error}") from error
     missing = [needed for needed in _NEEDED if not callable(getattr(module, needed, None))]
@@ -89,10 +91,14 @@ def _line_of(error: BaseException, name: str) -> str:
     return "" if line is None else f", line {line}"
 
 
-def call_user(name: str, what: str, call: Callable[[], Any]) -> Any:
-    """Call into the user's task file; whatever it raises becomes a TaskError that names the line."""
+def call_user(name: str, what: str, call: Callable[[], Any], limit_s: float = USER_CALL_S) -> Any:
+    """Call into the user's task file; whatever it raises becomes a TaskError that names the line.
+
+    So does a loop that has not ended after `limit_s`.
+    """
     try:
-        return call()
+        with at_most(limit_s):
+            return call()
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         text = str(error).strip().splitlines()
         raise TaskError(

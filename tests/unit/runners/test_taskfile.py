@@ -1,9 +1,13 @@
 """A task file is loaded under a variant's constants, and a wrong one is refused by name and line."""
 
+import contextlib
+import time
+from typing import Any
+
 import pytest
 
 from everforge.errors import TaskError
-from everforge.runners.truth.taskfile import load_task_file
+from everforge.runners.truth.taskfile import call_user, load_task_file
 
 TASK = """\
 import torch
@@ -51,3 +55,24 @@ def test_unknown_constant_is_refused_with_the_nearest_name() -> None:
 def test_task_file_that_exits_is_refused_like_one_that_raises() -> None:
     with pytest.raises(TaskError, match=r"task.py, line 2: SystemExit: 3"):
         load_task_file("task.py", "import sys\nsys.exit(3)\n", {})
+
+
+ENDLESS = """\
+def get_inputs():
+    while True:
+        pass
+"""
+
+
+def test_reference_that_never_returns_is_told_with_its_line() -> None:
+    names: dict[str, Any] = {}
+    exec(compile(ENDLESS, "endless.py", "exec"), names)
+    with pytest.raises(TaskError, match=r"endless\.py, line [23]: get_inputs\(\) failed: OutOfTime: .* after 0\.1 s"):
+        call_user("endless.py", "get_inputs()", names["get_inputs"], limit_s=0.1)
+
+
+def test_call_that_returned_in_time_is_not_interrupted_later() -> None:
+    for _ in range(50):
+        with contextlib.suppress(TaskError):  # ends about when its time does
+            call_user("task.py", "forward()", lambda: time.sleep(0.001), limit_s=0.001)
+        assert sum(range(2000)) == 1999000

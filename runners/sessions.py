@@ -65,6 +65,7 @@ class Session:
         self._peaks = peaks
         self._stack = ExitStack()
         self._references: dict[str, VariantReference] = {}
+        self._were_shown = False
         self._facts: dict[str, VariantFacts] = {}
         self._derived: tuple[Variant, ...] = ()
         self._notes: tuple[str, ...] = ()
@@ -202,15 +203,23 @@ class Session:
         return self._timed(trial, checked, record, request, news)
 
     def _wanted(self, request: RunTrial, news: News) -> list[VariantReference]:
-        """References to check: the session's own, or for a fresh trial new ones, held-out variants included."""
-        if not request.fresh:
-            return [self._references[variant.name] for variant in self._shown() if _is_wanted(variant, request)]
-        news("reference", "fresh seeds")
+        """References to check: the session's own, or for a fresh trial new ones, held-out variants included.
+
+        The session's own are new until the first trial: `everforge evaluate`, whose only one is fresh, takes them.
+        """
+        variants = (*self._task.variants, *self._derived) if request.fresh else self._shown()
+        known = {} if request.fresh and self._were_shown else self._references
+        self._were_shown = True
+        if request.fresh:
+            news("reference", "fresh seeds")
         return [
-            build_reference(ReferenceBuilder(self._task, variant, self._device), self._settings)
-            for variant in (*self._task.variants, *self._derived)
+            known.get(variant.name) or self._new_reference(variant)
+            for variant in variants
             if _is_wanted(variant, request)
         ]
+
+    def _new_reference(self, variant: Variant) -> VariantReference:
+        return build_reference(ReferenceBuilder(self._task, variant, self._device), self._settings)
 
     def _timed(
         self, trial: CandidateTrial, checked: list[Checked], record: TrialRecord, request: RunTrial, news: News

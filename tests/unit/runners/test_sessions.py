@@ -1,5 +1,6 @@
 """One session on a small task, and what every kind of candidate is judged to be in it."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,9 +13,12 @@ from everforge.model.evaluation import Evaluation
 from everforge.model.session import EvaluationSettings, OpenSession, RunTrial, TaskFacts
 from everforge.model.task import TaskSpec, Variant
 from everforge.model.verdict import Verdict
+from everforge.runners import sessions
 from everforge.runners.devices import device_of
 from everforge.runners.isolation.nursery import Nursery
 from everforge.runners.sessions import Session
+from everforge.runners.truth.cases import VariantReference, build_reference
+from everforge.runners.truth.reference import ReferenceBuilder
 
 TASK = """
 import torch
@@ -202,6 +206,25 @@ def test_fresh_trial_checks_declared_and_derived_held_out_variants(bench: Bench)
     assert shown == ["main", "odd"]
     assert hidden[0] == "secret"
     assert len(hidden) > 1
+
+
+def test_fresh_trial_draws_seeds_unless_nobody_was_shown_those_of_the_session(
+    environment: Environment, peaks: Peaks, nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+
+    def counted(builder: ReferenceBuilder, settings: EvaluationSettings) -> VariantReference:
+        built.append(builder.variant.name)
+        return build_reference(builder, settings)
+
+    monkeypatch.setattr(sessions, "build_reference", counted)
+    session = open_session(spec(variants=(Variant(name="main"), VARIANTS[2])), environment, peaks, nursery)
+    with contextlib.closing(session):
+        bench = Bench(session, session.open(lambda stage, detail: None))
+        assert built == ["main"]
+        for expected in (1, 2):
+            assert bench.judge(HONEST, fresh=True).verdict.is_correct
+            assert (built.count("main"), built.count("secret")) == (expected, expected)
 
 
 def test_kernel_for_the_shown_shapes_alone_fails_on_a_shape_the_runner_derived(bench: Bench) -> None:

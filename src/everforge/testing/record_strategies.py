@@ -22,6 +22,7 @@ from everforge.model.check import CompileFault, GateReport
 from everforge.model.device_pool import Allocation, DeviceClass, DevicePoolSpec, ExtendedResource, Toleration, Vendor
 from everforge.model.evaluation import Evaluation, VariantResult
 from everforge.model.interval import Interval
+from everforge.model.knowledge import Example, KnowledgeEntry, Runs
 from everforge.model.kopt_status import KernelOptimizationStatus
 from everforge.model.manifest import InputsSpec, KernelOptimizationSpec, LlmSpec, Target, TaskSource, VariantSpec
 from everforge.model.runner_claim import ClaimPhase, RunnerClaimStatus
@@ -100,6 +101,7 @@ def _plain(annotation: Any, limits: tuple[Any, ...]) -> st.SearchStrategy[Any]:
         int: _integers,
         float: _floats,
         AwareDatetime: lambda _: _times,
+        datetime.date: lambda _: st.dates(),
         bool: lambda _: st.booleans(),
         type(None): lambda _: st.none(),
         Any: lambda _: json_values,
@@ -203,6 +205,24 @@ def _gate_reports(draw: st.DrawFn) -> GateReport:
 
 
 @st.composite
+def _examples(draw: st.DrawFn) -> Example:
+    """What runs has a proof, and only machine code has features."""
+    runs = draw(st.sampled_from(Runs))
+    proof = st.none() if runs is Runs.NOT else st.text()
+    fixed: dict[str, st.SearchStrategy[Any]] = {"runs": st.just(runs), "proof": proof}
+    return draw(_from_fields(Example, **fixed, **({} if runs is Runs.COMPILED else {"features": st.just(())})))
+
+
+@st.composite
+def _knowledge_entries(draw: st.DrawFn) -> KnowledgeEntry:
+    """A checked entry has an example of what the check flags."""
+    example: Example | None = draw(st.none() | records(Example))
+    unchecked = example is None or example.before is None
+    fixed: dict[str, st.SearchStrategy[Any]] = {"check": st.none()} if unchecked else {}
+    return draw(_from_fields(KnowledgeEntry, example=st.just(example), **fixed))
+
+
+@st.composite
 def _task_sources(draw: st.DrawFn) -> TaskSource:
     """Exactly one of the four places a task may come from."""
     places = ("inline", "config_map", "git", "oci")
@@ -283,6 +303,8 @@ _WHOLE: dict[type[BaseModel], Callable[[], st.SearchStrategy[Any]]] = {
     Evaluation: _evaluations,
     Trial: _trials,
     GateReport: _gate_reports,
+    Example: _examples,
+    KnowledgeEntry: _knowledge_entries,
     InputsSpec: _inputs_specs,
     TaskSource: _task_sources,
     KernelOptimizationSpec: _manifest_specs,

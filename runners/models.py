@@ -1,6 +1,6 @@
 """Building the module a worker runs: a candidate's ModelNew or a baseline around the task's Model.
 
-Runs inside workers (`worker.py`); `frozen` also serves the trusted parent (`reference.py`).
+Runs inside workers (`slots.py`); `frozen` also serves the trusted parent (`reference.py`).
 """
 
 import importlib.util

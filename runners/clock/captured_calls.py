@@ -1,7 +1,7 @@
 """Calls of a contender in one device graph, inside its process: nothing is launched between them.
 
 What launching costs, and how much that varies, hides kernels of a few microseconds from the parent's clock; replayed
-by the hundred they show. Called by `worker.py`; `replays.py` asks for it.
+by the hundred they show. Called by `timed_calls.py`; `replays.py` asks for it.
 """
 
 from collections.abc import Callable, Sequence

@@ -2,7 +2,7 @@
 
 All that a turn does, it does within the time the parent measures: preparing, calling and keeping. So work that
 is moved out of a timed call lands in another part of the same turn, where the parent sees it (`clock_check.py`).
-Called by `worker.py`.
+Called by `timed_calls.py`.
 """
 
 from collections.abc import Callable, Sequence

@@ -2,7 +2,7 @@
 
 A candidate's forward runs on tensors without memory, and each launch it makes is compiled down to machine code by
 Triton and the `ptxas` it brings, with the argument types, constants and configurations of that launch; nothing is
-launched. It runs candidate code, so `worker.py` calls it in a jailed child that ends afterwards.
+launched. It runs candidate code, so `slots.py` calls it in a jailed child that ends afterwards.
 
 Only an error of the compiler is held against a candidate. Where the stand-in device cannot follow (values read
 on the host, CUDA graphs, C++ extensions) the report says that it was not checked, and why.

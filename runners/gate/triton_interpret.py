@@ -2,7 +2,7 @@
 
 Triton decides when it is imported whether kernels are compiled or interpreted, its own library of kernels
 included. A process that calls `interpret` is interpreted for good and runs candidate code: a jailed child of its
-own, by `worker.py`. The interpreter lacks parts of the language, so what it raises is no verdict.
+own, by `slots.py`. The interpreter lacks parts of the language, so what it raises is no verdict.
 """
 
 import os

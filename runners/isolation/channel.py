@@ -19,6 +19,9 @@ HEADER = struct.Struct("!I")
 # One message carries at most this many descriptors: inputs, state and outputs of one call.
 _DESCRIPTOR_LIMIT = 16
 
+Message = dict[str, Any]
+Descriptors = tuple[int, ...]
+
 
 class ChannelClosed(Exception):
     """The other end is gone, or what it sent is not a message."""
@@ -40,16 +43,14 @@ class Channel:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         return Channel(ours), theirs
 
-    def send(
-        self, message: dict[str, Any], descriptors: tuple[int, ...] = (), *, timeout_s: float | None = None
-    ) -> None:
+    def send(self, message: Message, descriptors: Descriptors = (), *, timeout_s: float | None = None) -> None:
         """Send one message; the descriptors are duplicated into the other process.
 
         Raises ChannelTimeout if the other end does not read it in time, or ChannelClosed.
         """
         self._send(framed(message), descriptors, timeout_s)
 
-    def _send(self, data: bytes, descriptors: tuple[int, ...], timeout_s: float | None) -> None:
+    def _send(self, data: bytes, descriptors: Descriptors, timeout_s: float | None) -> None:
         try:
             self._connection.settimeout(timeout_s)
             sent = socket.send_fds(self._connection, [data], list(descriptors))
@@ -59,7 +60,7 @@ class Channel:
         except OSError as error:
             raise ChannelClosed(str(error)) from error
 
-    def receive(self, timeout_s: float | None = None) -> tuple[dict[str, Any], tuple[int, ...]]:
+    def receive(self, timeout_s: float | None = None) -> tuple[Message, Descriptors]:
         """The next message and its descriptors. Raises ChannelTimeout, or ChannelClosed on anything odd."""
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         descriptors: list[int] = []
@@ -100,13 +101,13 @@ class Channel:
         self._connection.close()
 
 
-def framed(message: dict[str, Any]) -> bytes:
+def framed(message: Message) -> bytes:
     """A message as bytes: its size, then its JSON."""
     body = json.dumps(message, allow_nan=False).encode()
     return HEADER.pack(len(body)) + body
 
 
-def close_all(descriptors: list[int] | tuple[int, ...]) -> None:
+def close_all(descriptors: list[int] | Descriptors) -> None:
     """Close descriptors, whatever state they are in."""
     for descriptor in descriptors:
         with contextlib.suppress(OSError):

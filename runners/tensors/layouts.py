@@ -1,7 +1,7 @@
 """How a tensor lies in memory: the order of its dimensions, the gaps between elements, its place in a cache line.
 
 PyTorch's own copies keep the order of a dense tensor alone. Inputs in hostile forms (`input_forms.py`) live from the
-rest, so it is described here, crosses processes in `trees.py`, and survives the copies that `worker.py` makes.
+rest, so it is described here, crosses processes in `trees.py`, and survives the copies that `slots.py` makes.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Memory that holds absurd numbers before a candidate gets it, so that an element nobody wrote cannot pass.
 
 A kernel that leaves part of its output alone is right by chance where its memory still holds an earlier, correct
-output. Used by `worker.py` for the calls that are compared, never for those that are timed.
+output. Used by `slots.py` for the calls that are compared, never for those that are timed.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,6 +1,6 @@
 """What a call returned, as it crosses to the parent: plain tensors of the right form, or what is wrong with them.
 
-Runs inside workers (`worker.py`, `timed_turn.py`).
+Runs inside workers (`slots.py`, `timed_turn.py`).
 """
 
 from collections.abc import Sequence

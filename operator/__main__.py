@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -118,6 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--agent-image", required=True, help="image of agents' pods")
     parser.add_argument("--agent-service-account", default=defaults.agent_service_account, help="(%(default)s)")
     parser.add_argument("--image-pull-policy", default=defaults.image_pull_policy, help="of agents (%(default)s)")
+    for name in ("cpu", "memory"):
+        default = getattr(defaults.agent_resources, name)
+        parser.add_argument(f"--agent-{name}", default=default, help="request and limit of agents' pods (%(default)s)")
     parser.add_argument("--tracking-uri", help="MLflow, as agents reach it; it goes into every agent's arguments")
     parser.add_argument("--listen", default="0.0.0.0:8080", help="/healthz, /readyz, /metrics (%(default)s)")
     limits = Limits()
@@ -152,6 +156,7 @@ def main() -> int:
         agent_image=arguments.agent_image,
         agent_service_account=arguments.agent_service_account,
         image_pull_policy=arguments.image_pull_policy,
+        agent_resources=replace(Settings().agent_resources, cpu=arguments.agent_cpu, memory=arguments.agent_memory),
         tracking_uri=arguments.tracking_uri,
     )
     try:

@@ -149,6 +149,7 @@ def main() -> None:
         began_s = time.monotonic()
         evaluations = [judge(runner, opened.session_id, source, number) for number in range(arguments.trials)]
         print(row(name, evaluations, time.monotonic() - began_s))
+        print("".join(f"    {line}\n" for line in refusals(evaluations)), end="")
     runner.close()
 
 
@@ -167,6 +168,12 @@ def row(name: str, evaluations: list[Evaluation], wall_s: float) -> str:
     verdict = statistics.mode(evaluation.verdict for evaluation in evaluations)
     spreads = "; ".join(spread([getattr(stage, part) for stage in stages]) for part in ("total", "overhead"))
     return f"{name:<16}{verdict:<14}{len(stages) / wall_s * 60:>10.1f}{shares}  {spreads}"
+
+
+def refusals(evaluations: list[Evaluation]) -> list[str]:
+    """Why candidates were judged wrong, or worse: of all but the wrong one, a defect of the harness."""
+    told = (" | ".join((each.reason, *each.evidence)) for each in evaluations if not each.verdict.is_correct)
+    return list(dict.fromkeys(told))
 
 
 def spread(values_s: list[float]) -> str:

@@ -138,6 +138,18 @@ def test_flush_left_out_on_a_device_shows_between_turns_with_it_and_without() ->
     assert unflushed_on_device(led(0), without) is not None
 
 
+def test_flush_that_is_lost_among_large_inputs_convicts_nobody() -> None:
+    def large(flush_us: float) -> Turn:
+        return Turn((500.0,) * 2, 2 * (4500.0 + flush_us), (), (), 0)
+
+    def raced(own_flush_us: float) -> Rounds:
+        return [(large(own_flush_us), large(80))] * 10
+
+    without = [(large(0), large(0))] * 10
+    assert unflushed_on_device(raced(0), without) is None
+    assert unflushed_on_device(raced(-500), without) is None
+
+
 def test_calls_that_take_longer_in_a_graph_were_told_too_short() -> None:
     race = rounds(2, 20, 20)
     assert replay_contradiction(race, [20.0, 20.5, 19.8, 20.1]) is not None

@@ -80,7 +80,7 @@ def main() -> None:
         runners = _runners(arguments, assignment)
         supply = RunnerSupply(runners, rest_after_s=REST_AFTER_S, close_after_s=arguments.release_after_seconds)
         with _metering(arguments.metrics) as meter, reporting(runners.report) as reports:
-            code = pod.run(assignment.spec, supply, meter, reports)
+            code = pod.run(assignment.spec, supply, reports, meter)
     except UsageError as error:
         code = pod.ended(ExitCode.USAGE, str(error))
     except EverforgeError as error:

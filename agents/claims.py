@@ -1,13 +1,16 @@
 """Runners on a cluster: an agent makes a RunnerClaim, the operator serves it, and the agent connects.
 
-`pod.py` gives `ClaimedRunners` to a RunnerSupply. A claim is made when a runner is needed, says when it idles, and is
-released at the end; one that was taken back meanwhile is followed by another one.
+`__main__.py` gives `ClaimedRunners` to a RunnerSupply. A claim is made when a runner is needed, says when it idles, and
+is released at the end; one that was taken back meanwhile is followed by another one. Claims carry the agent's reports,
+too: an agent that has to say why it needs no runner yet makes a claim that idles from the beginning.
 """
 
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -38,6 +41,13 @@ class Wanted:
     requester: str | None = None
     priority: int = 0
     idle_seconds: int = 60
+
+
+class _Made(NamedTuple):
+    """A claim that was made, and the token whose digest it has."""
+
+    name: str
+    token: str
 
 
 class ClaimedRunner(RunnerClient):
@@ -105,8 +115,11 @@ class ClaimedRunners:
         self._api, self._wanted, self._tell = api, wanted, tell
         self._patience, self._sleep, self._new_token = patience, sleep, new_token
         self._path = f"/apis/{API_VERSION}/namespaces/{api.namespace}/runnerclaims"
+        # Reports come from a thread of their own.
+        self._lock = threading.Lock()
         self._made = 0
-        self._held: str | None = None
+        self._latest: str | None = None
+        self._resting: _Made | None = None
         self._report: AgentReport | None = None
 
     def __call__(self) -> ClaimedRunner:
@@ -114,8 +127,7 @@ class ClaimedRunners:
 
         Raises UsageError for a claim that is not allowed, HarnessFault for one that cannot be served.
         """
-        token = self._new_token()
-        name = self._create(token_digest(token))
+        name, token = self._asked()
         self._tell(f"RunnerClaim {name} waits for a runner on pool {self._wanted.pool}")
         try:
             claim = self._bound(name)
@@ -123,41 +135,68 @@ class ClaimedRunners:
         except BaseException:
             self.change(name, {"released": True})
             raise
-        self._held = name
         self._tell(f"RunnerClaim {name} is served by {claim.status.holder if claim.status else 'a runner'}")
         return runner
 
     def report(self, report: AgentReport) -> None:
-        """Have the operator know how far the campaign has come: by the claim that is held, and by those to come."""
-        self._report = report
-        if self._held is not None:
-            self.change(self._held, {"report": report.written()})
+        """Have the operator know how far the campaign has come: by the latest claim, and by those to come.
+
+        Where there is none, what the agent waits for is told by one that asks for no runner yet.
+        """
+        with self._lock:
+            self._report = report
+            if self._latest is not None and self.change(self._latest, {"report": _replacing(report)}):
+                return
+            if report.tracking_trouble is not None:
+                self._rest()
 
     def read(self, name: str) -> RunnerClaim | None:
         """The claim of a name. Raises ApiUnreachable, ApiRefused; HarnessFault for one that is unreadable."""
         found = self._api.get(f"{self._path}/{name}")
         return None if found is None else _parsed(found)
 
-    def change(self, name: str, spec: Json) -> None:
-        """Change the spec of a claim, if it can be reached: the operator sees by itself what an agent cannot say."""
+    def change(self, name: str, spec: Json) -> bool:
+        """Change the spec of a claim; False where there is none of the name.
+
+        One that cannot be reached is left as it is: the operator sees by itself what an agent cannot say.
+        """
         try:
-            self._api.merge(f"{self._path}/{name}", {"spec": spec})
+            return self._api.merge(f"{self._path}/{name}", {"spec": spec}) is not None
+        except HarnessFault as fault:
+            self._tell(str(fault))
+            return True
+
+    def _asked(self) -> _Made:
+        """A claim that asks for a runner: the one that rested so far, or a new one."""
+        with self._lock:
+            made, self._resting = self._resting, None
+            if made is not None and self._api.merge(f"{self._path}/{made.name}", {"spec": {"idle": False}}) is not None:
+                return made
+            return self._create(idle=False)
+
+    def _rest(self) -> None:
+        """Make a claim that asks for no runner yet, if one can be made: it only carries the report."""
+        try:
+            self._resting = self._create(idle=True)
         except HarnessFault as fault:
             self._tell(str(fault))
 
-    def _create(self, credential: str) -> str:
+    def _create(self, idle: bool) -> _Made:
+        token = self._new_token()
+        credential = token_digest(token)
         while True:
             self._made += 1
             name = f"{self._wanted.stem[: _LONGEST_NAME - 4].rstrip('-')}-{self._made}"
-            if self._api.create(self._path, self._manifest(name, credential)) or self._is_ours(name, credential):
-                return name
+            if self._api.create(self._path, self._manifest(name, credential, idle)) or self._is_ours(name, credential):
+                self._latest = name
+                return _Made(name, token)
 
     def _is_ours(self, name: str, credential: str) -> bool:
         """Whether a claim that was there is this one: of a request whose answer was lost."""
         claim = self.read(name)
         return claim is not None and claim.spec.credential_digest == credential
 
-    def _manifest(self, name: str, credential: str) -> Json:
+    def _manifest(self, name: str, credential: str, idle: bool) -> Json:
         wanted = self._wanted
         spec = RunnerClaimSpec(
             pool=wanted.pool,
@@ -166,6 +205,7 @@ class ClaimedRunners:
             requester=wanted.requester,
             priority=wanted.priority,
             idle_seconds=wanted.idle_seconds,
+            idle=idle,
             report=self._report,
         )
         owner = {"apiVersion": API_VERSION, "kind": "KernelOptimization", "name": wanted.owner.name}
@@ -212,6 +252,11 @@ def _address_of(claim: RunnerClaim) -> tuple[str, int]:
             f"RunnerClaim {claim.metadata.name} has the address {url.geturl()!r}; http://HOST:PORT is spoken"
         )
     return url.hostname, url.port
+
+
+def _replacing(report: AgentReport) -> Json:
+    """The report as a merge patch: what it does not say, nothing says any more."""
+    return {**{field.alias or name: None for name, field in AgentReport.model_fields.items()}, **report.written()}
 
 
 def _parsed(found: Json) -> RunnerClaim:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from everforge.agents.generators import GeneratorFactory, build_generators
 from everforge.agents.metering import Meter
+from everforge.agents.reporting import Reports
 from everforge.agents.runner_supply import RunnerSupply
 from everforge.agents.stop_signal import StopSignal
 from everforge.agents.workstation import Workstation
@@ -23,12 +24,10 @@ from everforge.model.verdict import ExitCode, Fault
 from everforge.search.events import (
     CampaignStarted,
     Event,
-    Listener,
     Noted,
     TaskAccepted,
     TrialFinished,
     all_of,
-    ignore,
 )
 from everforge.store.offline import OFFLINE
 from everforge.store.outbox import OutboxStore
@@ -54,14 +53,12 @@ class Pod:
     generators_of: GeneratorFactory = build_generators
     sleep: Sleep = time.sleep
 
-    def run(
-        self, spec: CampaignSpec, supply: RunnerSupply, meter: Meter | None = None, listener: Listener = ignore
-    ) -> int:
+    def run(self, spec: CampaignSpec, supply: RunnerSupply, reports: Reports, meter: Meter | None = None) -> int:
         """One sitting of the campaign; the exit code of the process, whose reason is in the last words."""
         stop = StopSignal()
         try:
             with stop.installed(), supply:
-                return self._run(spec, supply, stop, meter, listener)
+                return self._run(spec, supply, reports, stop, meter)
         except KeyboardInterrupt:
             return self.ended(signal_code(stop), "interrupted; the next pod resumes from the trials that are kept")
         except UsageError as error:
@@ -75,18 +72,18 @@ class Pod:
             return self.ended(ExitCode.HARNESS_FAULT, str(error))
 
     def _run(
-        self, spec: CampaignSpec, supply: RunnerSupply, stop: StopSignal, meter: Meter | None, listener: Listener
+        self, spec: CampaignSpec, supply: RunnerSupply, reports: Reports, stop: StopSignal, meter: Meter | None
     ) -> int:
         station = self._station(meter)
         with stop.interruptible():
-            self._recall(spec, station.store)
-        record = station.run_campaign(spec, supply, listener=all_of(said, listener), stop=stop)
+            self._recall(spec, station.store, reports)
+        record = station.run_campaign(spec, supply, listener=all_of(said, reports.happened), stop=stop)
         # Nothing more will be asked of the device: it is somebody else's while the last writes wait.
         supply.discard()
         if record.state is CampaignState.INTERRUPTED:
             return self.ended(signal_code(stop), f"{record.stop_reason}: {record.detail}")
         with stop.interruptible():
-            record = self._delivered(record, station.store)
+            record = self._delivered(record, station.store, reports)
         if record.state is CampaignState.FAILED:
             blamed = ExitCode.DEVICE_FAULT if record.fault is Fault.DEVICE else ExitCode.HARNESS_FAULT
             return self.ended(blamed, f"{record.stop_reason}: {record.detail}")
@@ -97,19 +94,21 @@ class Pod:
             self.state_dir, self.tracking_uri, self.api_key_file, self.generators_of, meter=meter, resumes=True
         )
 
-    def _recall(self, spec: CampaignSpec, store: OutboxStore) -> None:
+    def _recall(self, spec: CampaignSpec, store: OutboxStore, reports: Reports) -> None:
         """Make sure of every trial that earlier pods recorded: begun without them, a campaign would try them again.
 
         Raises StoreUnavailable after `store_s`.
         """
-        if self.tracking_uri == OFFLINE:
-            return
-        recorded = self._patiently(lambda: store.behind.trials(spec.campaign_id))
-        known = {trial.trial_id for trial in store.trials(spec.campaign_id)}
+        here = self.tracking_uri == OFFLINE
+        recorded = () if here else self._patiently(lambda: store.behind.trials(spec.campaign_id), reports)
+        trials = store.trials(spec.campaign_id)
+        known = {trial.trial_id for trial in trials}
         if missing := [trial for trial in recorded if trial.trial_id not in known]:
             raise StoreUnavailable(f"{len(missing)} recorded trials could not be read again")
+        # Told now: a runner may be waited for for hours, and the pod before may have been killed with news of its own.
+        reports.recalled(trials, store.campaign(spec.campaign_id))
 
-    def _delivered(self, record: CampaignRecord, store: OutboxStore) -> CampaignRecord:
+    def _delivered(self, record: CampaignRecord, store: OutboxStore, reports: Reports) -> CampaignRecord:
         """The record once all that waited is written, its champion with its place in the registry.
 
         Raises StoreUnavailable after `store_s`; what waits stays in the outbox.
@@ -121,26 +120,32 @@ class Pod:
             if waiting := store.flush():
                 raise StoreUnavailable(f"{waiting} writes wait in {self.state_dir} for the tracking server")
 
-        self._patiently(flush)
+        self._patiently(flush, reports)
         champion = record.champion
         if champion is None or champion.model_uri is not None:
             return record
         trial = next(trial for trial in store.trials(record.campaign_id) if trial.trial_id == champion.trial_id)
         record = record.model_copy(update={"champion": store.register_champion(record.campaign_id, champion, trial)})
         store.record_campaign(record)
-        self._patiently(flush)
+        self._patiently(flush, reports)
         return record
 
-    def _patiently(self, ask: Callable[[], T]) -> T:
+    def _patiently(self, ask: Callable[[], T], reports: Reports) -> T:
+        """The answer of a tracking server that may be away; the first reason why it is, is reported meanwhile."""
         deadline_s = time.monotonic() + self.store_s
         delay_s = _FIRST_DELAY_S
         while True:
             try:
-                return ask()
+                answer = ask()
             except StoreUnavailable as absence:
                 if time.monotonic() + delay_s > deadline_s:
                     raise
                 say(f"the tracking server is away: {absence}")
+                if delay_s == _FIRST_DELAY_S:
+                    reports.waits(str(absence))
+            else:
+                reports.waits(None)
+                return answer
             self.sleep(delay_s)
             delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
 

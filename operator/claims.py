@@ -66,7 +66,7 @@ class PoolClaims:
     @property
     def waiting(self) -> int:
         """Claims without a runner that ask for one."""
-        return sum(not self._ended(claim) and not self._held(claim) for claim in self.claims)
+        return sum(not claim.spec.idle and not self._ended(claim) and not self._held(claim) for claim in self.claims)
 
     def _of_claim(self, claim: RunnerClaim) -> Iterator[Action]:
         ended = self._ended(claim)
@@ -162,6 +162,10 @@ class PoolClaims:
 
     def _started(self, claim: RunnerClaim) -> Iterator[Action]:
         """Start a runner, if it is the claim's turn; say what it waits for, if not."""
+        if claim.spec.idle:
+            why = "the agent has nothing to evaluate, and asks for no runner until it has"
+            yield from status_actions(claim, Standing(ClaimPhase.PENDING, "Idle", why), self._now)
+            return
         jobs = self._jobs(claim)
         wait_s = retry_wait_s(jobs, self._settings, self._now)
         if wait_s > 0:
@@ -239,10 +243,12 @@ class PoolClaims:
         )
 
     def _takes_part(self, claim: RunnerClaim) -> bool:
-        """Whether the limiter decides about the claim now: not where Kueue does, and not while it waits to retry."""
+        """Whether the limiter decides about the claim now: not where Kueue does, and not while it asks for nothing."""
         if self._queue_name(claim) is not None or self._ended(claim) is not None:
             return False
-        return self._held(claim) or retry_wait_s(self._jobs(claim), self._settings, self._now) <= 0
+        if self._held(claim):
+            return True
+        return not claim.spec.idle and retry_wait_s(self._jobs(claim), self._settings, self._now) <= 0
 
     def _asking(self, claim: RunnerClaim) -> Asking:
         owner, status = self._owner(claim), claim.status

@@ -135,7 +135,8 @@ def _status(
     return KernelOptimizationStatus(
         observed_generation=optimization.metadata.generation,
         conditions=conditions,
-        speedup=lowest_speedup(rows),
+        speedup=lowest_speedup(row.champion for row in rows),
+        unconfirmed_speedup=lowest_speedup(row.challenger for row in rows),
         trials=reduce(TrialCounts.plus, (row.trials for row in rows)),
         spend=_total([row.spend for row in rows]),
         targets=rows,
@@ -202,7 +203,7 @@ def _improved(rows: Sequence[TargetStatus], over: bool) -> Finding:
         return Finding(KoptCondition.IMPROVED, YES, "FasterVerified", why)
     if over:
         return Finding(KoptCondition.IMPROVED, NO, "NoFasterKernel", "no candidate was faster than every baseline")
-    return Finding(KoptCondition.IMPROVED, UNKNOWN, "NotKnown", "no target has ended yet")
+    return Finding(KoptCondition.IMPROVED, UNKNOWN, "NotKnown", "no candidate was confirmed as faster yet")
 
 
 def _succeeded(rows: Sequence[TargetStatus], over: bool) -> Finding:

@@ -17,6 +17,8 @@ from everforge.model.runner_claim import RunnerClaim
 # What the condition Succeeded says of each way to end.
 REASONS = {
     StopReason.TARGET: "GoalReached",
+    StopReason.LIGHT: "GoalReached",
+    StopReason.PLATEAU: "Plateau",
     StopReason.BUDGET: "BudgetExhausted",
     StopReason.EXHAUSTED: "NothingLeftToTry",
     StopReason.MACHINE: "InfraFailures",
@@ -42,6 +44,7 @@ def finished_row(before: TargetStatus, record: CampaignRecord, now: datetime) ->
         "message": f"{why}: {record.detail}"[:4096],
         "run_id": record.run_id,
         "champion": ChampionStatus.of(record.champion) if record.champion is not None else None,
+        "challenger": None,
         "trials": TrialCounts.of(record.trials_by_verdict),
         "spend": SpendStatus.of(record.spend),
         "start_time": before.start_time or now,
@@ -67,8 +70,8 @@ def reported_row(before: TargetStatus, report: AgentReport | None) -> TargetStat
     """The row of a campaign at work; without a report, what was said before stands."""
     if report is None:
         return before
-    changes = {"trials": report.trials, "spend": report.spend, "run_id": report.run_id or before.run_id}
-    return before.model_copy(update=changes)
+    told = {name: getattr(report, name) for name in ("trials", "spend", "champion", "challenger")}
+    return before.model_copy(update={**told, "run_id": report.run_id or before.run_id})
 
 
 def reason_of(row: TargetStatus) -> str:

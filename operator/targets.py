@@ -54,11 +54,12 @@ class TargetDecision:
         self._jobs = [job for job in owned if job.role == "agent" and job.pool == target.device_pool]
         self._ours = [job for job in self._jobs if job.spec == self._spec]
         self._live = [job for job in self._jobs if not job.finished]
-        self._report = latest_report(
+        self._claims = [
             claim
             for claim in observed.claims
             if claim.spec.owner.uid == optimization.metadata.uid and claim.spec.pool == target.device_pool
-        )
+        ]
+        self._report = latest_report(self._claims)
 
     def decide(self, before: TargetStatus | None) -> Verdict:
         """What to do, and the row as it should read."""
@@ -124,10 +125,22 @@ class TargetDecision:
         row = _standing(row, state, job)
         if runs and row.start_time is None:
             row = row.model_copy(update={"start_time": self._now})
-        trouble = trouble_of(job, self._observed) or self._runner_trouble()
+        trouble = trouble_of(job, self._observed) or self._tracking_trouble(job) or self._runner_trouble()
         # Kubernetes tells by Events, which nobody watches, why a pod is not made or a volume not mounted.
         again = () if runs else (Requeue(self._settings.trouble_check_s),)
         return Verdict(row, (*deletions(outdated, config_map=True), *again), trouble)
+
+    def _tracking_trouble(self, job: Job) -> Trouble | None:
+        """What the agent at work says of a tracking server that it waits for; what former ones said is past."""
+        pods = {pod.name for pod in self._observed.pods_of(job) if pod.occupies}
+        report = latest_report(claim for claim in self._claims if claim.spec.requester in pods)
+        if report is None or report.tracking_trouble is None:
+            return None
+        why = (
+            f"the agent waits for the tracking server: {report.tracking_trouble}. Start it, or correct the operator's "
+            "--tracking-uri; this goes on by itself"
+        )
+        return Trouble("TrackingServerAway", why)
 
     def _runner_trouble(self) -> Trouble | None:
         """What keeps the target's runner from running: its agent waits for it."""

@@ -72,6 +72,7 @@ KINDS = (
             Column("Succeeded", _condition("Succeeded", "status")),
             Column("Reason", _condition("Succeeded", "reason")),
             Column("Speedup", ".status.speedup"),
+            Column("Unconfirmed", ".status.unconfirmedSpeedup"),
             Column("Trials", ".status.trials.finished", "integer"),
             AGE,
             Column("Suspended", ".spec.suspend", "boolean", wide=True),

@@ -3,7 +3,7 @@
 Trials are runs in MLflow. The operator writes this by server-side apply; `kubectl get kopt` prints columns of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar, Self
 
@@ -15,9 +15,12 @@ from everforge.model.campaign import Champion
 from everforge.model.condition import Conditions
 from everforge.model.scalars import Count, Decimal, Digest, DnsLabel, Timestamp, decimal_text
 from everforge.model.transitions import Table, is_terminal, may_follow, transition_rule
+from everforge.model.trial import Trial
 from everforge.model.verdict import Verdict
 
 MAX_TARGETS = 8
+# The largest number that a Decimal of the API says.
+MAX_SPEEDUP = 999_999.0
 BY_POOL = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["devicePool"]}
 Identifier = Annotated[str, Field(max_length=253)]
 
@@ -63,6 +66,30 @@ TARGET_TRANSITIONS: Table[TargetState] = {
 }
 
 
+class ChallengerStatus(ApiRecord):
+    """The fastest kernel of a search at work, as its trial measured it: yet to be re-measured, and so no champion."""
+
+    speedup: Decimal = Field(description="Fastest allowed baseline over the kernel's time")
+    speedup_low: Decimal = Field(description="Low end of the speedup's 95 % confidence interval")
+    speedup_high: Decimal = Field(description="High end of the speedup's 95 % confidence interval")
+    trial_id: Identifier = Field(description="The trial that measured it")
+    digest: Digest = Field(description="Digest of the kernel's source")
+
+    @classmethod
+    def of(cls, trial: Trial) -> Self | None:
+        """What a trial claims, with its numbers as text; None for one that was not timed."""
+        speedup = trial.evaluation.speedup
+        if speedup is None:
+            return None
+        return cls(
+            speedup=_speedup_text(speedup.value),
+            speedup_low=_speedup_text(speedup.low),
+            speedup_high=_speedup_text(speedup.high),
+            trial_id=trial.trial_id,
+            digest=trial.candidate.digest,
+        )
+
+
 class ChampionStatus(ApiRecord):
     """The best verified kernel of a target, re-measured in a fresh process before it is named."""
 
@@ -82,10 +109,10 @@ class ChampionStatus(ApiRecord):
         """The champion of a campaign's record, with its numbers as text."""
         fp32 = champion.speedup_fp32
         return cls(
-            speedup=decimal_text(champion.speedup.value),
-            speedup_low=decimal_text(champion.speedup.low),
-            speedup_high=decimal_text(champion.speedup.high),
-            speedup_fp32=None if fp32 is None else decimal_text(fp32),
+            speedup=_speedup_text(champion.speedup.value),
+            speedup_low=_speedup_text(champion.speedup.low),
+            speedup_high=_speedup_text(champion.speedup.high),
+            speedup_fp32=None if fp32 is None else _speedup_text(fp32),
             trial_id=champion.trial_id,
             run_id=champion.run_id,
             model_uri=champion.model_uri,
@@ -155,6 +182,9 @@ class TargetStatus(ApiRecord):
     attempt: Count = Field(0, description="How often an agent was started for it")
     run_id: Identifier | None = Field(None, description="MLflow run of the campaign")
     champion: ChampionStatus | None = Field(None, description="Best verified kernel; absent while there is none")
+    challenger: ChallengerStatus | None = Field(
+        None, description="Faster than any champion so far, and not re-measured yet; absent at the end"
+    )
     trials: TrialCounts = Field(TrialCounts(), description="Trials so far")
     spend: SpendStatus = Field(SpendStatus(), description="Spent so far")
     start_time: Timestamp | None = Field(None, description="When its first agent started")
@@ -182,6 +212,9 @@ class KernelOptimizationStatus(ApiRecord):
     observed_generation: Count | None = Field(None, description="Generation of the spec that this status is about")
     conditions: Conditions = Field([], description="Accepted, Progressing, Improved, Suspended, Succeeded, …")
     speedup: Decimal | None = Field(None, description="The champion's speedup; of several targets', the lowest")
+    unconfirmed_speedup: Decimal | None = Field(
+        None, description="What the challenger's trial measured, and nothing has confirmed; of several, the lowest"
+    )
     trials: TrialCounts = Field(TrialCounts(), description="Trials of all targets")
     spend: SpendStatus = Field(SpendStatus(), description="Spent by all targets")
     targets: Annotated[list[TargetStatus], Field(max_length=MAX_TARGETS, json_schema_extra=dict(BY_POOL))] = Field(
@@ -198,7 +231,11 @@ class KernelOptimizationStatus(ApiRecord):
         return self
 
 
-def lowest_speedup(targets: list[TargetStatus]) -> str | None:
-    """What `kubectl get kopt` shows: the lowest speedup of the targets' champions, None while there is none."""
-    speedups = [target.champion.speedup for target in targets if target.champion is not None]
-    return min(speedups, key=float, default=None)
+def lowest_speedup(kernels: Iterable[ChampionStatus | ChallengerStatus | None]) -> str | None:
+    """What `kubectl get kopt` shows of the targets' champions, or challengers; None while there is none."""
+    return min((kernel.speedup for kernel in kernels if kernel is not None), key=float, default=None)
+
+
+def _speedup_text(value: float) -> str:
+    """A speedup as an API field writes it; what is too large for one is as large as one says."""
+    return decimal_text(min(value, MAX_SPEEDUP))

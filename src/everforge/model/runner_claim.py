@@ -112,7 +112,10 @@ class RunnerClaimSpec(ApiRecord):
     idle_seconds: Annotated[int, Field(ge=0, le=86400)] = Field(
         60, description="How long the runner may idle while others wait, before it is taken back"
     )
-    idle: bool = Field(False, description="The agent has nothing to evaluate just now")
+    idle: bool = Field(
+        False,
+        description="The agent has nothing to evaluate just now: no runner is started, and one that is there may go",
+    )
     report: AgentReport | None = Field(None, description="How far the campaign has come, as the agent counts")
     released: bool = Field(False, description="The agent is done with the runner; this cannot be taken back")
 

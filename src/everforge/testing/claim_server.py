@@ -84,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             if name not in self.server.claims:
                 return self._answer(404, {"message": f'runnerclaims "{name}" not found'})
-            self.server.claims[name]["spec"].update(change["spec"])
+            self.server.claims[name] = merged(self.server.claims[name], change)
             return self._answer(200, self.server.claims[name])
 
     def _body(self) -> Json:
@@ -103,6 +103,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
         """Say nothing."""
+
+
+def merged(target: Json, patch: Json) -> Json:
+    """An object after a merge patch (RFC 7396): objects are merged, null takes away, all else replaces."""
+    kept = {name: value for name, value in target.items() if name not in patch}
+    for name, value in patch.items():
+        if isinstance(value, dict):
+            before = target.get(name)
+            kept[name] = merged(before if isinstance(before, dict) else {}, value)
+        elif value is not None:
+            kept[name] = value
+    return kept
 
 
 @contextmanager

@@ -164,6 +164,52 @@ def test_progress_is_told_by_the_claim_that_is_held_and_by_the_next_one(server: 
     assert told_by(server, "softmax-agent-2") == 2
 
 
+def test_report_that_says_less_takes_back_what_was_said(server: ClaimServer, agent: Agent) -> None:
+    agent.start.report(AgentReport(tracking_trouble="no route to host"))
+    agent.start()
+    agent.start.report(AgentReport(trials=TrialCounts(finished=2)))
+    report = RunnerClaim.model_validate(server.claims["softmax-agent-1"]).spec.report
+    assert report == AgentReport(trials=TrialCounts(finished=2))
+
+
+def test_what_an_agent_waits_for_is_told_by_a_claim_that_asks_for_no_runner_yet(
+    server: ClaimServer, agent: Agent
+) -> None:
+    agent.start.report(AgentReport(tracking_trouble="no route to host"))
+    claim = RunnerClaim.model_validate(server.claims["softmax-agent-1"])
+    assert claim.spec.idle
+    assert claim.spec.report == AgentReport(tracking_trouble="no route to host")
+    runner = agent.start()
+    assert list(server.claims) == ["softmax-agent-1"]
+    assert spec_of(server, "softmax-agent-1")["idle"] is False
+    assert token_digest(runner._token) == claim.spec.credential_digest
+
+
+def test_resting_claim_that_is_gone_is_followed_by_one_that_asks(server: ClaimServer, agent: Agent) -> None:
+    agent.start.report(AgentReport(tracking_trouble="no route to host"))
+    del server.claims["softmax-agent-1"]
+    agent.start()
+    assert list(server.claims) == ["softmax-agent-2"]
+
+
+def test_agent_without_trouble_makes_no_claim_to_say_so(server: ClaimServer, agent: Agent) -> None:
+    agent.start.report(AgentReport(trials=TrialCounts(finished=1)))
+    assert server.claims == {}
+
+
+def test_trouble_after_the_last_claim_is_cleared_away_is_told_by_another(server: ClaimServer, agent: Agent) -> None:
+    agent.start().close()
+    del server.claims["softmax-agent-1"]
+    agent.start.report(AgentReport(tracking_trouble="no route to host"))
+    assert spec_of(server, "softmax-agent-2")["idle"] is True
+
+
+def test_claim_that_cannot_be_made_to_tell_of_trouble_stops_nothing(server: ClaimServer, agent: Agent) -> None:
+    server.failures = [422]
+    agent.start.report(AgentReport(tracking_trouble="no route to host"))
+    assert any("refuses POST" in line for line in agent.said)
+
+
 def told_by(server: ClaimServer, name: str) -> int:
     report = RunnerClaim.model_validate(server.claims[name]).spec.report
     assert report is not None

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from everforge.agents.pod import LAST_WORDS_BYTES, Pod
+from everforge.agents.reporting import Reports
 from everforge.agents.runner_supply import RunnerSupply
 from everforge.errors import DeviceFault, HarnessFault, TaskError
 from everforge.model.budget import Budget
@@ -42,6 +43,10 @@ class Cluster:
     pods: int = 0
     runners: list[FakeRunner] = field(default_factory=list)
     tracking_uri: str = ""
+    reports: Reports = field(default_factory=lambda: Reports(nothing))
+    store_s: float = 0.0
+    waits: list[float] = field(default_factory=list)
+    while_waiting: Callable[[float], None] = nothing
 
     def run(
         self,
@@ -58,10 +63,15 @@ class Cluster:
             state_dir=self.directory / f"pod-{self.pods}",
             tracking_uri=self.tracking_uri or default_tracking_uri(self.directory),
             last_words=self.directory / "last-words",
-            store_s=0.0,
+            store_s=self.store_s,
+            sleep=self._wait,
             generators_of=lambda _spec, _key: {GeneratorKind.BUILTIN: ScriptedGenerator([GOOD, BEST])},
         )
-        return pod.run(spec, RunnerSupply(start))
+        return pod.run(spec, RunnerSupply(start), self.reports)
+
+    def _wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.while_waiting(seconds)
 
     @property
     def last_words(self) -> str:
@@ -163,3 +173,48 @@ def test_store_lost_on_the_way_is_told_and_what_it_lacks_is_kept(cluster: Cluste
     assert cluster.run(trial_hook=lose) == ExitCode.STORE_UNREACHABLE
     assert "wait in" in cluster.last_words
     assert len(list(cluster.directory.glob("pod-1/outbox/*/pending/*.json"))) > 0
+
+
+class Said(Reports):
+    """Reports that keep what they were told."""
+
+    def __init__(self) -> None:
+        super().__init__(nothing)
+        self.recalls: list[int] = []
+        self.troubles: list[str | None] = []
+
+    def recalled(self, trials: tuple[Trial, ...], record: CampaignRecord | None) -> None:
+        self.recalls.append(len(trials))
+
+    def waits(self, trouble: str | None) -> None:
+        self.troubles.append(trouble)
+
+
+def test_trials_of_a_pod_that_was_killed_are_told_before_the_next_one_has_a_runner(cluster: Cluster) -> None:
+    def interrupt(request: RunTrial) -> None:
+        if request.candidate == BEST:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    cluster.run(trial_hook=interrupt)
+    cluster.reports = reports = Said()
+    known_at_opening: list[int] = []
+    cluster.run(open_hook=lambda _request: known_at_opening.extend(reports.recalls))
+    assert known_at_opening == [1]
+
+
+def test_tracking_server_that_is_away_is_told_once_and_its_return_too(cluster: Cluster) -> None:
+    database, aside = cluster.directory / "mlflow.db", cluster.directory / "aside.db"
+    database.rename(aside)
+    database.mkdir()  # what no database can be opened at
+
+    def comes_back(_seconds: float) -> None:
+        if len(cluster.waits) == 2:
+            database.rmdir()
+            aside.rename(database)
+
+    cluster.reports, cluster.store_s, cluster.while_waiting = Said(), 600.0, comes_back
+    assert cluster.run() == 0
+    said = cluster.reports.troubles
+    assert "cannot be reached" in (said[0] or "")
+    assert said[1:] == [None] * (len(said) - 1)
+    assert len(cluster.waits) > 1

@@ -16,7 +16,6 @@ from everforge.model.kopt_status import (
     ChampionStatus,
     SpendStatus,
     TargetState,
-    TargetStatus,
     TrialCounts,
     lowest_speedup,
 )
@@ -120,10 +119,10 @@ def test_spend_of_a_record_is_whole_seconds_and_dollars_as_text() -> None:
 
 
 def test_lowest_speedup_is_compared_as_a_number() -> None:
-    rows = [
-        TargetStatus(device_pool="h200", champion=ChampionStatus.of(champion(10.5))),
-        TargetStatus(device_pool="b580", champion=ChampionStatus.of(champion(9.25))),
-        TargetStatus(device_pool="cpu"),
-    ]
-    assert lowest_speedup(rows) == "9.25"
-    assert lowest_speedup(rows[2:]) is None
+    champions = [ChampionStatus.of(champion(10.5)), ChampionStatus.of(champion(9.25)), None]
+    assert lowest_speedup(champions) == "9.25"
+    assert lowest_speedup(champions[2:]) is None
+
+
+def test_speedup_beyond_all_bounds_is_the_largest_that_can_be_said() -> None:
+    assert ChampionStatus.of(champion(2e9)).speedup == "999999"

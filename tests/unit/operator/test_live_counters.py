@@ -1,4 +1,7 @@
-"""What a KernelOptimization and its pool show while a campaign runs: the agent's report, copied and never summed up."""
+"""What a KernelOptimization and its pool show while a campaign runs: the agent's report, copied and never summed up.
+
+And what they show of an agent that cannot go on.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -103,3 +106,63 @@ def test_pool_tells_the_tools_of_its_last_runner_also_after_it(running: Any) -> 
         assert status["toolchain"] == {"torch": "2.11.0"}
         running.cluster.remove(CLAIM, "one", "team-a")
         running.rest()
+
+
+KERNEL = {"speedup": "1.9", "speedupLow": "1.8", "speedupHigh": "2", "trialId": "t", "digest": "sha256:" + "0" * 64}
+
+
+def test_challenger_is_shown_as_unconfirmed_and_the_champion_as_speedup(running: Any) -> None:
+    reports(running, "one", report(7, challenger=KERNEL))
+    status = running.cluster.of_kind(KOPT)[0]["status"]
+    assert status["unconfirmedSpeedup"] == row(running)["challenger"]["speedup"] == "1.9"
+    assert "speedup" not in status
+    assert running.condition(KOPT, "Improved") == ("Unknown", "NotKnown")
+    reports(running, "one", report(8, champion={**KERNEL, "speedup": "1.85"}))
+    status = running.cluster.of_kind(KOPT)[0]["status"]
+    assert status["speedup"] == row(running)["champion"]["speedup"] == "1.85"
+    assert "unconfirmedSpeedup" not in status
+    assert running.condition(KOPT, "Improved") == ("True", "FasterVerified")
+
+
+def test_last_words_without_a_champion_take_back_what_reports_claimed(running: Any, told: Callable[..., str]) -> None:
+    reports(running, "one", report(7, champion=KERNEL, challenger=KERNEL))
+    running.cluster.finish(running.pods("agent")[0], 0, told())
+    running.rest()
+    status = running.cluster.of_kind(KOPT)[0]["status"]
+    assert not {"speedup", "unconfirmedSpeedup"} & set(status)
+    assert not {"champion", "challenger"} & set(row(running))
+    assert running.condition(KOPT, "Improved") == ("False", "NoFasterKernel")
+
+
+def test_agent_that_waits_for_the_tracking_server_is_a_condition_that_goes_with_its_cause(running: Any) -> None:
+    agent = running.pods("agent")[0]["metadata"]["name"]
+    away = report(0, trackingTrouble="MLflow at http://mlflow:5000 cannot be reached")
+    running.claim("two", running.owner, requester=agent, idle=True, report=away)
+    running.rest()
+    assert running.condition(KOPT, "Progressing") == ("False", "TrackingServerAway")
+    assert "http://mlflow:5000" in running.message(KOPT, "Progressing")
+    assert "this goes on by itself" in running.message(KOPT, "Progressing")
+    reports(running, "two", report(0))
+    assert running.condition(KOPT, "Progressing") == ("True", "Running")
+
+
+def test_what_a_former_agent_waited_for_is_past(running: Any) -> None:
+    running.claim("two", running.owner, requester="gone", idle=True, report=report(0, trackingTrouble="away"))
+    running.rest()
+    assert running.condition(KOPT, "Progressing") == ("True", "Running")
+
+
+def test_claim_that_idles_from_the_beginning_gets_no_runner_until_it_asks_for_one(running: Any) -> None:
+    agent = running.pods("agent")[0]["metadata"]["name"]
+    before = len(running.jobs("runner"))
+    running.claim("two", running.owner, requester=agent, idle=True)
+    running.rest()
+    claim = next(c for c in running.cluster.of_kind(CLAIM) if c["metadata"]["name"] == "two")
+    assert claim["status"]["phase"] == "Pending"
+    assert claim["status"]["conditions"][0]["reason"] == "Idle"
+    assert running.cluster.of_kind(POOL)[0]["status"]["waiting"] == 0
+    assert len(running.jobs("runner")) == before
+    claim["spec"]["idle"] = False
+    running.rest()
+    assert claim["status"]["conditions"][0]["reason"] == "Waiting"
+    assert running.cluster.of_kind(POOL)[0]["status"]["waiting"] == 1

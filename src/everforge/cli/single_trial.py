@@ -11,7 +11,8 @@ from os import cpu_count
 from pathlib import Path
 
 from everforge.agents.runner_supply import ClosableRunner, StartRunner
-from everforge.cli.task_file import at_path, read_source
+from everforge.cli.task_file import at_path
+from everforge.cli.text_file import read_text
 from everforge.errors import DeviceFault, MachineFault, TaskError
 from everforge.model.base import Record
 from everforge.model.candidate import Candidate, GeneratorKind, language_of
@@ -40,7 +41,7 @@ class TrialRequest(Record):
 
 def candidate_of_file(path: Path) -> Candidate:
     """The candidate in a file; what is in it is for the runner. Raises UsageError if it cannot be read."""
-    source = read_source(path, "candidate")
+    source = read_text(path, "candidate")
     return Candidate(source=source, language=language_of(source), generator=GeneratorKind.USER)
 
 

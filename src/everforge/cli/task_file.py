@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from everforge.cli.text_file import read_text
 from everforge.errors import TaskError, UsageError
 from everforge.model.precision import Precision
 from everforge.model.task import ConstantValue, Mode, TaskSpec, Variant, constant_from_text
@@ -26,20 +27,6 @@ NEEDED = {
 DEFAULT_VARIANT = Variant(name="default")
 
 
-def read_source(path: Path, what: str) -> str:
-    """The text of a file the user named. Raises UsageError saying which file and why it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such {what} file; check the path") from None
-    except IsADirectoryError:
-        raise UsageError(f"{path}: is a directory; name one {what} file in it") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 text at byte {error.start}; a {what} is a text file") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot read the {what}: {error.strerror}") from None
-
-
 def task_of_file(
     path: Path,
     name: str,
@@ -51,7 +38,7 @@ def task_of_file(
 
     Raises TaskError for a file that cannot be a task, UsageError for variants that do not fit it.
     """
-    source = read_source(path, "task")
+    source = read_text(path, "task")
     constants = constants_of(source, path)
     for variant in variants:
         check_constants(variant, constants, path)
@@ -130,7 +117,7 @@ def variants_of_file(path: Path) -> tuple[Variant, ...]:
 
     Raises UsageError naming the file, and the line or the entry that is wrong.
     """
-    text = read_source(path, "variants")
+    text = read_text(path, "variants")
     try:
         listed = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (yaml.YAMLError, json.JSONDecodeError) as error:

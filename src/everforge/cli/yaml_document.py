@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from everforge.cli.text_file import read_text
 from everforge.errors import ManifestError
 
 Location = Sequence[str | int]
@@ -57,7 +58,7 @@ class YamlDocument:
 
 def read_documents(path: Path) -> tuple[YamlDocument, ...]:
     """Every document of a YAML file that is not empty. Raises ManifestError naming file, line and remedy."""
-    text = _text_of(path)
+    text = read_text(path, "manifest", ManifestError)
     try:
         return tuple(_documents(yaml.SafeLoader(text), path))
     except yaml.MarkedYAMLError as error:
@@ -77,19 +78,6 @@ def _documents(loader: yaml.SafeLoader, path: Path) -> Iterator[YamlDocument]:
         value = loader.construct_document(node)
         if value is not None:
             yield YamlDocument(path, node, value)
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ManifestError(f"{path}: no such file; name a KernelOptimization manifest") from None
-    except IsADirectoryError:
-        raise ManifestError(f"{path}: is a directory; name a manifest file in it") from None
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{path}: not UTF-8 text at byte {error.start}; write it as YAML") from None
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _check_keys(node: yaml.Node, path: Path, seen: set[int]) -> None:

@@ -91,7 +91,7 @@ def test_two_ways_of_saying_the_variants_are_one_too_many(tmp_path: Path) -> Non
         pytest.param((str(TASK), "c.py", "--set", "batch=3"), "it has: batch_size, dim, features", id="constant"),
         pytest.param((str(TASK), "c.py", "--variants", "decode"), "the task has: default", id="variant"),
         pytest.param((str(MANIFEST), "c.py", "--variants", "x"), "batch, small-batch, odd", id="manifest-variant"),
-        pytest.param(("absent.yaml", "c.py"), "absent.yaml: no such file", id="no-manifest"),
+        pytest.param(("absent.yaml", "c.py"), "absent.yaml: no such manifest file", id="no-manifest"),
         pytest.param((str(TASK), "c.py", "--device", "tpu"), "tpu", id="unknown-device"),
         pytest.param((str(TASK), "c.py", "--seeds", "0"), "seeds", id="no-seeds"),
     ],

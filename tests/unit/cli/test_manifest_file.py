@@ -292,7 +292,7 @@ def test_file_that_holds_no_single_manifest_is_named(manifest: Path, text: str, 
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="no such file"):
+    with pytest.raises(ManifestError, match="no such manifest file"):
         read_manifest(tmp_path / "absent.yaml")
     with pytest.raises(ManifestError, match="is a directory"):
         read_manifest(tmp_path)

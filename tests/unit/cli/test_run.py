@@ -107,7 +107,7 @@ def test_bad_manifest_ends_with_one_message_and_leaves_nothing(tmp_path: Path, t
 def test_absent_manifest_ends_with_one_message(tmp_path: Path) -> None:
     done = everforge(tmp_path, "absent.yaml")
     assert done.returncode == 2
-    assert done.stderr == "everforge: absent.yaml: no such file; name a KernelOptimization manifest\n"
+    assert done.stderr == "everforge: absent.yaml: no such manifest file; check the path\n"
 
 
 def test_unknown_device_option_is_a_usage_error(tmp_path: Path) -> None:

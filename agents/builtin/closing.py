@@ -1,6 +1,6 @@
 """Turns a finished draft into a `KernelRegion`, and joins matrix products with their epilogues."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from everforge.agents.builtin.axes import Group, multiplied
@@ -11,6 +11,7 @@ from everforge.agents.builtin.plan import (
     Load,
     MatmulRegion,
     Pointwise,
+    Pooled,
     Reduce,
     Scan,
     Step,
@@ -24,7 +25,7 @@ def closed_region(draft: Draft, stores: Sequence[Store], name: str) -> KernelReg
     """The region of a draft: dead values dropped, axes that always go together merged into one."""
     values, stores = _live(draft.values, stores)
     domain = draft.domain()
-    orders = [draft.table.expand(value.axes) for value in values if isinstance(value, Load)]
+    orders = [draft.table.expand(run) for value in values if isinstance(value, Load) for run in value.runs()]
     orders += [draft.table.expand(store.axes) for store in stores if store.axes is not None]
     columns = draft.columns()
     row_count = _pointwise_rows(domain, orders) if columns is None else len(domain) - len(columns)
@@ -38,10 +39,18 @@ def closed_region(draft: Draft, stores: Sequence[Store], name: str) -> KernelReg
         name=name,
         domain=tuple(multiplied(draft.table.sizes[axis] for axis in run) for run in runs),
         row_axes=sum(domain.index(run[0]) < row_count for run in runs),
-        values=tuple(replace(v, axes=placed(v.axes)) if isinstance(v, Load) else v for v in values),
+        values=tuple(_renamed(v, placed) if isinstance(v, Load) else v for v in values),
         stores=tuple(s if s.axes is None else replace(s, axes=placed(s.axes)) for s in stores),
         fuses=tuple(draft.fuses),
     )
+
+
+def _renamed(load: Load, placed: Callable[[Group], Group]) -> Load:
+    """A load along the region's own axes."""
+    if isinstance(load, Pooled):
+        windows = tuple(replace(window, axes=placed(window.axes)) for window in load.windows)
+        return replace(load, axes=placed(load.axes), windows=windows)
+    return replace(load, axes=placed(load.axes))
 
 
 def _live(values: Sequence[Value], stores: Sequence[Store]) -> tuple[list[Value], list[Store]]:
@@ -115,7 +124,7 @@ def _is_epilogue(region: KernelRegion, matmul: MatmulRegion) -> bool:
         and region.is_pointwise
         and all(store.axes is None for store in region.stores)
         and bool(loads)
-        and all(load.axes == everything for load in loads)
+        and all(load.axes == everything and not isinstance(load, Pooled) for load in loads)
     )
 
 

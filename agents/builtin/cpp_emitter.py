@@ -17,7 +17,7 @@ from everforge.agents.builtin.module_text import (
     size_text,
     step_lines,
 )
-from everforge.agents.builtin.plan import KernelRegion, MatmulRegion, Plan, Reduce, Step
+from everforge.agents.builtin.plan import KernelRegion, MatmulRegion, Plan, Pooled, Reduce, Step
 from everforge.model.candidate import ParameterValue
 from everforge.model.graph import TaskGraph
 
@@ -147,7 +147,9 @@ def _call_lines(plan: Plan, region: KernelRegion, later: tuple[Step, ...]) -> It
 
 def _elements(region: KernelRegion, name: str) -> str:
     """How many elements a region takes a buffer to have."""
-    return " * ".join(f"n_{region.name}[{axis}]" for axis in region.axes_of(name)) or "1"
+    pooled = region.pooled_extent(name)
+    sizes = [*(f"n_{region.name}[{axis}]" for axis in region.axes_of(name)), *([str(pooled)] if pooled > 1 else [])]
+    return " * ".join(sizes) or "1"
 
 
 def _replaceable(plan: Plan, region: KernelRegion, later: tuple[Step, ...]) -> str | None:
@@ -159,7 +161,8 @@ def _replaceable(plan: Plan, region: KernelRegion, later: tuple[Step, ...]) -> s
     for load in region.loads():
         needed = load.buffer in plan.results or any(load.buffer in reads(step) for step in later)
         owned = any(_makes(step, load.buffer) for step in plan.steps)
-        whole = all(other.axes == everything for other in region.loads() if other.buffer == load.buffer)
+        same = [other for other in region.loads() if other.buffer == load.buffer]
+        whole = all(other.axes == everything and not isinstance(other, Pooled) for other in same)
         if owned and whole and not needed and _stores_last(region):
             return load.buffer
     return None

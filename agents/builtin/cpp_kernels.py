@@ -9,12 +9,15 @@ from dataclasses import dataclass
 
 from everforge.agents.builtin.cpp_schedule import Sweep, scheduled
 from everforge.agents.builtin.cpp_values import expression, number_text
+from everforge.agents.builtin.cpp_windows import pooled_text
 from everforge.agents.builtin.plan import (
     ColumnCount,
     Constant,
     KernelRegion,
     Load,
     Pointwise,
+    Pooled,
+    Position,
     Reduce,
     Scan,
 )
@@ -110,7 +113,7 @@ class _Function:
 
     def _needs_indices(self, load: Load) -> bool:
         leading = load.axes[: self.region.row_axes]
-        return leading != tuple(range(self.region.row_axes))
+        return isinstance(load, Pooled) or leading != tuple(range(self.region.row_axes))
 
     def _product(self, axes: range | tuple[int, ...]) -> str:
         return " * ".join(f"n[{axis}]" for axis in axes) or "1"
@@ -122,7 +125,9 @@ class _Function:
         for index, value in enumerate(self.region.values):
             if self.varies[index] or self.level[index] != number:
                 continue
-            if isinstance(value, Load):
+            if isinstance(value, Pooled):
+                yield f"const float v{index} = ({self._pooled(value)})[0];"
+            elif isinstance(value, Load):
                 yield f"const float v{index} = {value.buffer}[{self._offset(value, ())}];"
             elif isinstance(value, ColumnCount):
                 yield f"const float v{index} = (float)columns;"
@@ -241,6 +246,8 @@ class _Function:
             return f"how.load(kept_v{index} + {self._column()})"
         if isinstance(value, Load):
             return self._load(value)
+        if isinstance(value, Position):
+            return f"places({self._column()})"
         if isinstance(value, Scan):
             neutral = _NEUTRAL[value.op]
             return f"running_{value.op}(how.keep({self._vector(value.arg)}, {neutral}), carry_v{index})"
@@ -248,7 +255,25 @@ class _Function:
             return expression(value, self.region.values, self._vector)
         raise TypeError(f"value {index} of {self.region.name} does not vary in a row")
 
+    def _pooled(self, value: Pooled) -> str:
+        """The fold under a window at each place; places go along the innermost columns, or are the same for all."""
+        leading = self._place(value.leading())
+        starts = [self._place(window.axes) for window in value.windows]
+        moves = self.inner is not None and self.inner in value.axes
+        return pooled_text(value, leading, starts, moves)
+
+    def _place(self, axes: tuple[int, ...]) -> str:
+        """The position along axes that lie together in memory."""
+        terms = []
+        for axis in axes:
+            index = "j" if axis == self.inner else f"i{axis}"
+            inside = self._product(axes[axes.index(axis) + 1 :])
+            terms.append(index if inside == "1" else f"{index} * ({inside})")
+        return " + ".join(terms) or "0"
+
     def _load(self, load: Load) -> str:
+        if isinstance(load, Pooled):
+            return self._pooled(load)
         outer = self._offset(load, self.column_axes[:-1])
         if self.inner not in load.axes:
             return f"splat({load.buffer}[{outer}])"

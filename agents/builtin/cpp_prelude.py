@@ -8,8 +8,9 @@ import re
 from everforge.agents.builtin.cpp_folds import FOLDS
 from everforge.agents.builtin.cpp_functions import ELEMENTARY
 from everforge.agents.builtin.cpp_vectors import ACCESS, TEAMS, VECTORS
+from everforge.agents.builtin.cpp_windows import WINDOWED
 
-_FUNCTIONS = ELEMENTARY | FOLDS
+_FUNCTIONS = ELEMENTARY | FOLDS | WINDOWED
 
 
 def prelude(kernels: str, lanes: int) -> str:
@@ -17,7 +18,7 @@ def prelude(kernels: str, lanes: int) -> str:
     needed: set[str] = set()
     text = kernels
     for name in reversed(_FUNCTIONS):
-        if re.search(rf"\b{name}\(", text):
+        if re.search(rf"\b{name}[(<]", text):
             needed.add(name)
             text += _FUNCTIONS[name]
     functions = "".join(body for name, body in _FUNCTIONS.items() if name in needed)

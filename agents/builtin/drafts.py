@@ -24,15 +24,20 @@ from everforge.agents.builtin.plan import (
     Constant,
     Load,
     Pointwise,
+    Pooled,
+    PoolOp,
+    Position,
     Reduce,
     ReduceOp,
     Scan,
     ScanOp,
     Size,
     Value,
+    Window,
 )
 
 _ONE = Size.constant(1)
+_COUNTED_BY_FLOATS = 1 << 24  # above it a float32 skips numbers
 Operand = Tensor | Number | Pending
 
 
@@ -129,6 +134,39 @@ class Draft:
             raise Unfusable("looks for the extremum of single elements")
         self._require_logical(axes)
         return self.reduce(op, inside, over, keeps)
+
+    def position(self, tensor: Tensor, dim: int) -> Resident:
+        """The place of each element along one dimension, which must be all the columns of a row."""
+        inside = self.resident(tensor)
+        axes = self.table.expand(inside.dims[dim])
+        self._require_logical(axes)
+        if not self._fix_columns(inside, axes) or self.table.extent(axes) > _COUNTED_BY_FLOATS:
+            raise Unfusable("counts more columns than a float can, or none")
+        alone = [i == dim for i in range(len(inside.shape))]
+        shape = tuple(size if is_it else _ONE for size, is_it in zip(inside.shape, alone, strict=True))
+        dims = tuple(group if is_it else () for group, is_it in zip(inside.dims, alone, strict=True))
+        return Resident(self.add(Position()), shape, dims)
+
+    def pool(self, op: PoolOp, image: Source, windows: Sequence[Window], places: Sequence[int]) -> Resident:
+        """A fold under a window at each of `places` along the image's last dimensions.
+
+        Raises Incompatible where the region runs in another order than the image lies in memory.
+        """
+        count = len(windows)
+        lead = tuple(self.table.expand(group) for group in image.dims[: len(image.dims) - count])
+        new = tuple(self.table.new(Size.constant(number)) for number in places)
+        shape = (*image.shape[: len(lead)], *(self.table.sizes[axis] for axis in new))
+        memory = (*(axis for group in lead for axis in group), *new)
+        seen = Source(image.buffer, shape, (*lead, *((axis,) for axis in new)), memory)
+        _, dims = self.align([seen])
+        axes = self._loaded(seen, dims).axes
+        if tuple(axis for axis in self.logical() if axis in axes) != self.table.expand(axes):
+            raise Incompatible("pools an image across the order of the region")
+        if not set(self._wide(self.domain())) <= set(axes):
+            raise Incompatible("pools to fewer places than the region has")  # alone it can be stored
+        groups = [self.table.expand(group) for group in dims[len(dims) - count :]]
+        laid = tuple(replace(window, axes=group) for window, group in zip(windows, groups, strict=True))
+        return Resident(self.add(Pooled(image.buffer, axes, op, laid)), shape, dims)
 
     def scan(self, op: ScanOp, tensor: Tensor, dim: int, is_reverse: bool = False) -> Resident:
         """Running fold along one dimension, which must be all the columns of a row."""
@@ -253,8 +291,10 @@ class Draft:
 
     def _value(self, tensor: Tensor, dims: Sequence[Group]) -> int:
         """The number of the tensor's value, loading a source along the domain axes `dims`."""
-        if isinstance(tensor, Resident):
-            return tensor.value
+        return tensor.value if isinstance(tensor, Resident) else self.add(self._loaded(tensor, dims))
+
+    def _loaded(self, tensor: Source, dims: Sequence[Group]) -> Load:
+        """A read of a source along the domain axes `dims`."""
         bound: dict[int, int | None] = {}
         for i, group in enumerate(tensor.dims):
             self._bind(list(self.table.expand(group)), list(dims[len(dims) - len(tensor.dims) + i]), bound)
@@ -262,7 +302,7 @@ class Draft:
         axes = [bound[axis] for axis in memory if bound.get(axis) is not None]
         if any(axis not in bound and self.table.literal(axis) != 1 for axis in memory):
             raise Unfusable("reads part of a tensor")
-        return self.add(Load(tensor.buffer, tuple(axis for axis in axes if axis is not None)))
+        return Load(tensor.buffer, tuple(axis for axis in axes if axis is not None))
 
     def _bind(self, source: list[int], wanted: list[int], bound: dict[int, int | None]) -> None:
         """Pair a source's axes with the domain's along one dimension, splitting whichever is coarser."""

@@ -35,6 +35,7 @@ NaN if either operand is NaN; comparisons give 1.0 or 0.0; `where(c, a, b)` take
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 from everforge.agents.builtin.abilities import BASIC, Abilities
@@ -92,6 +93,53 @@ class Load:
     buffer: str
     axes: tuple[int, ...]
 
+    def runs(self) -> tuple[tuple[int, ...], ...]:
+        """Its axes in stretches whose neighbours are neighbours in the buffer."""
+        return (self.axes,)
+
+
+@dataclass(frozen=True)
+class Window:
+    """What is pooled along one dimension: elements `place * stride - padding + tap * dilation` for each of `size` taps.
+
+    `extent` is the buffer's along the dimension; `axes` are the domain's that number the places, none for a single one.
+    """
+
+    size: int
+    stride: int
+    padding: int
+    dilation: int
+    extent: int
+    axes: tuple[int, ...] = ()
+
+
+PoolOp = Literal["sum", "max", "count"]
+
+
+@dataclass(frozen=True)
+class Pooled(Load):
+    """Folds what lies under a window of the buffer at each place; taps outside the buffer do not count.
+
+    `windows` are those of the buffer's last dimensions; `axes` hold their axes too, after those of the dimensions
+    before them. max gives NaN if any element is NaN; count is how many taps lie inside.
+    """
+
+    op: PoolOp
+    windows: tuple[Window, ...]
+
+    def leading(self) -> tuple[int, ...]:
+        """The axes of the dimensions that are not pooled."""
+        return self.axes[: len(self.axes) - sum(len(window.axes) for window in self.windows)]
+
+    def runs(self) -> tuple[tuple[int, ...], ...]:
+        """The dimensions that are not pooled, and each window's places."""
+        return (self.leading(), *(window.axes for window in self.windows))
+
+
+@dataclass(frozen=True)
+class Position:
+    """The number of an element's column in its row, as a float; rows have no more columns than floats can count."""
+
 
 @dataclass(frozen=True)
 class Constant:
@@ -133,7 +181,7 @@ class Scan:
     is_reverse: bool = False
 
 
-Value = Load | Constant | ColumnCount | Pointwise | Reduce | Scan
+Value = Load | Position | Constant | ColumnCount | Pointwise | Reduce | Scan
 
 
 @dataclass(frozen=True)
@@ -175,7 +223,7 @@ class KernelRegion:
                 case Pointwise():
                     varies.append(any(varies[arg] for arg in value.args))
                 case _:
-                    varies.append(isinstance(value, Scan))
+                    varies.append(isinstance(value, Scan | Position))
         return tuple(varies)
 
     def sweeps(self) -> tuple[int, ...]:
@@ -205,11 +253,18 @@ class KernelRegion:
         """Names of the buffers it reads, then of those it writes, each once."""
         return tuple(dict.fromkeys([*(load.buffer for load in self.loads()), *(s.buffer for s in self.stores)]))
 
+    def pooled_extent(self, buffer: str) -> int:
+        """The product of a buffer's extents that are pooled, which no axis of the domain has; 1 where none is."""
+        for load in self.loads():
+            if load.buffer == buffer and isinstance(load, Pooled):
+                return prod(window.extent for window in load.windows)
+        return 1
+
     def axes_of(self, buffer: str) -> tuple[int, ...]:
         """The domain axes along which it takes a buffer to lie."""
         for load in self.loads():
             if load.buffer == buffer:
-                return load.axes
+                return load.leading() if isinstance(load, Pooled) else load.axes
         return self.stored_axes(next(store for store in self.stores if store.buffer == buffer))
 
     def stored_axes(self, store: Store) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ are merged, so most regions end with one row axis and one column axis and need n
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 from everforge.agents.builtin.plan import KernelRegion
 
@@ -24,6 +25,7 @@ class Domain:
     groups: tuple[tuple[int, ...], ...]
     row_count: int
     sizes_used: set[int] = field(default_factory=set)
+    literals: tuple[int, ...] = ()  # traced extents of the original axes
     inner_from: int | None = None
 
     @staticmethod
@@ -37,12 +39,17 @@ class Domain:
             else:
                 groups.append([axis])
         merged = tuple(tuple(group) for group in groups)
-        return Domain(groups=merged, row_count=sum(group[0] < row_axes for group in merged))
+        literals = tuple(size.literal for size in region.domain)
+        return Domain(groups=merged, row_count=sum(group[0] < row_axes for group in merged), literals=literals)
 
     def merged(self, order: Sequence[int]) -> tuple[int, ...]:
         """The merged axes among the axes of a load or store, outermost first."""
         starts = {group[0]: position for position, group in enumerate(self.groups)}
         return tuple(starts[axis] for axis in order if axis in starts)
+
+    def literal(self, order: Sequence[int]) -> int:
+        """The traced extent along the axes of a load or store together."""
+        return prod(self.literals[axis] for position in self.merged(order) for axis in self.groups[position])
 
     def is_transposed(self, order: Sequence[int]) -> bool:
         """Whether a load or store has the domain's axes in another order than the domain."""
@@ -103,7 +110,7 @@ class Domain:
 
 def axis_orders(region: KernelRegion) -> list[tuple[int, ...]]:
     """The orders in which a region's buffers have its axes, as far as they may differ from the domain's."""
-    loads = [load.axes for load in region.loads()]
+    loads = [run for load in region.loads() for run in load.runs()]
     return loads + [store.axes for store in region.stores if store.axes is not None]
 
 

@@ -50,7 +50,8 @@ def leave_if_none(count: str) -> list[str]:
 
 def element_count(region: KernelRegion, name: str) -> str:
     """How many elements a region takes a buffer to have, from the extents of the domain's axes."""
-    return extents_product([f"d{axis}" for axis in region.axes_of(name)])
+    pooled = region.pooled_extent(name)
+    return extents_product([*(f"d{axis}" for axis in region.axes_of(name)), *([str(pooled)] if pooled > 1 else [])])
 
 
 def extents_product(texts: Sequence[str]) -> str:

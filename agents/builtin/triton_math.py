@@ -8,6 +8,7 @@ checkable without a GPU.
 from collections.abc import Sequence
 
 from everforge.agents.builtin.plan import ARITHMETIC, COMPARISONS
+from everforge.agents.builtin.triton_windows import WINDOW_FUNCTIONS
 
 _CALLS = {
     "neg": "-{0}",
@@ -176,12 +177,13 @@ def condition_text(arg: str) -> str:
 
 def functions_used(text: str) -> tuple[str, ...]:
     """Source of the device functions that `text` calls, those they call included, in order of definition."""
+    functions = DEVICE_FUNCTIONS | WINDOW_FUNCTIONS
     wanted: set[str] = set()
     pending = [text]
     while pending:
         body = pending.pop()
-        for name, source in DEVICE_FUNCTIONS.items():
+        for name, source in functions.items():
             if name not in wanted and (f"{name}(" in body or f", {name}," in body):
                 wanted.add(name)
                 pending.append(source)
-    return tuple(source for name, source in DEVICE_FUNCTIONS.items() if name in wanted)
+    return tuple(source for name, source in functions.items() if name in wanted)

@@ -15,12 +15,15 @@ from everforge.agents.builtin.plan import (
     KernelRegion,
     Load,
     Pointwise,
+    Pooled,
+    Position,
     Reduce,
     Scan,
     Store,
 )
 from everforge.agents.builtin.triton_domain import Domain
 from everforge.agents.builtin.triton_math import pointwise_text, truth_text
+from everforge.agents.builtin.triton_windows import pooled_text
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ class ValueTexts:
             return f"{self.names[number]} = {self._load(value)}"
         if isinstance(value, Pointwise):
             return f"{self.names[number]} = {self._pointwise(value)}"
+        if isinstance(value, Position):
+            return f"{self.names[number]} = column.to(tl.float32)"
         return None
 
     def store(self, store: Store) -> str:
@@ -101,20 +106,29 @@ class ValueTexts:
         return self.domain.index(self.region.stored_axes(store))
 
     def _load(self, load: Load) -> str:
-        axes = self.domain.merged(load.axes)
+        if isinstance(load, Pooled):
+            return pooled_text(load, self.domain, self._mask(load) or f"tl.full({self.masks.single}, True, tl.int1)")
         index = self.domain.index(load.axes)
+        mask = self._mask(load)
+        if mask is None:
+            return f"tl.load({load.buffer}_ptr{'' if index == '0' else f' + {index}'}).to(tl.float32)"
+        return f"tl.load({load.buffer}_ptr + {index}, mask={mask}, other=0.0).to(tl.float32)"
+
+    def _mask(self, load: Load) -> str | None:
+        """Under which condition a load may be read; None where it always may."""
+        axes = self.domain.merged(load.axes)
         # All rows of one outer position are there; only the inner ones may run past the end.
         first_masked = self.domain.inner_from or 0
         by_row = any(first_masked <= axis < self.domain.row_count for axis in axes)
-        if not by_row and not any(axis >= self.domain.row_count for axis in axes):
-            return f"tl.load({load.buffer}_ptr{'' if index == '0' else f' + {index}'}).to(tl.float32)"
         by_column = any(axis >= self.domain.row_count for axis in axes)
-        mask = self.masks.element if by_row and by_column else self.masks.row if by_row else self.masks.column
-        return f"tl.load({load.buffer}_ptr + {index}, mask={mask}, other=0.0).to(tl.float32)"
+        if by_row and by_column:
+            return self.masks.element
+        return self.masks.row if by_row else self.masks.column if by_column else None
 
     def _pointwise(self, value: Pointwise) -> str:
         args = [self.operand(arg) for arg in value.args]
-        if not any(isinstance(self.region.values[arg], Load | Pointwise | Reduce | Scan) for arg in value.args):
+        computed = Load | Position | Pointwise | Reduce | Scan
+        if not any(isinstance(self.region.values[arg], computed) for arg in value.args):
             args = [f"tl.full({self.masks.single}, {arg}, tl.float32)" for arg in args]
         if value.op == "where":
             return f"tl.where({self._condition(value.args[0])}, {args[1]}, {args[2]})"
@@ -184,8 +198,12 @@ def _names(region: KernelRegion, held: dict[str, str]) -> list[str]:
     return names
 
 
-def _wish(value: Load | Pointwise | Reduce | Scan, number: int) -> str:
+def _wish(value: Load | Position | Pointwise | Reduce | Scan, number: int) -> str:
     match value:
+        case Pooled():
+            return f"pooled_{value.op}_{number}"
+        case Position():
+            return f"position_{number}"
         case Load():
             return value.buffer
         case Reduce():

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any
 
-from everforge.agents.builtin.plan import Constant, KernelRegion, MatmulRegion, Plan, Size, TorchStep
+from everforge.agents.builtin.plan import Constant, KernelRegion, MatmulRegion, Plan, Pooled, Size, TorchStep
 from everforge.agents.builtin.planner import Unplannable, plan_graph
 from everforge.model.graph import TaskGraph
 
@@ -33,9 +33,13 @@ def _numbers(plan: Plan, shapes: Mapping[str, tuple[int, ...]]) -> list[Any]:
     for step in plan.steps:
         if isinstance(step, TorchStep):
             found.append((step.op, _resolved(step.args, shapes), _resolved(step.kwargs, shapes)))
+        if isinstance(step, MatmulRegion):
+            found.append((step.lhs_transposed, step.rhs_transposed, step.batched, step.triangle, step.diagonal))
+            found.append([layout.order for layout in step.layouts or ()])
         region = step.epilogue if isinstance(step, MatmulRegion) else step
         if isinstance(region, KernelRegion):
             found += [value for value in region.values if isinstance(value, Constant)]
+            found += [value.windows for value in region.values if isinstance(value, Pooled)]
     return found
 
 

@@ -75,8 +75,7 @@ def run_step(plan: ir.Plan, step: ir.Step, held: dict[str, torch.Tensor]) -> Non
         case ir.KernelRegion():
             run_region(plan, step, held)
         case ir.MatmulRegion():
-            rhs = held[step.rhs].mT if step.rhs_transposed else held[step.rhs]
-            held[step.product] = held[step.lhs] @ rhs + (held[step.bias] if step.bias else 0)
+            held[step.product] = product_of(plan, step, held)
             if step.epilogue is not None:
                 run_region(plan, step.epilogue, held)
         case ir.TorchStep():
@@ -87,6 +86,26 @@ def run_step(plan: ir.Plan, step: ir.Step, held: dict[str, torch.Tensor]) -> Non
             for name, value in zip(step.outputs, several, strict=True):
                 if name is not None:
                     held[name] = value
+
+
+def product_of(plan: ir.Plan, step: ir.MatmulRegion, held: dict[str, torch.Tensor]) -> torch.Tensor:
+    lhs = held[step.lhs].mT if step.lhs_transposed else held[step.lhs]
+    rhs = held[step.rhs].mT if step.rhs_transposed else held[step.rhs]
+    if step.layouts is not None:
+        lhs, rhs = (laid_out(x, layout, held) for x, layout in zip((lhs, rhs), step.layouts, strict=True))
+    product = lhs @ rhs + (held[step.bias] if step.bias else 0)
+    product = product.reshape([concrete(size, held) for size in plan.buffer(step.product).shape])
+    if step.triangle is None:
+        return product
+    return (torch.tril if step.triangle == "lower" else torch.triu)(product, step.diagonal)
+
+
+def laid_out(x: torch.Tensor, layout: ir.Layout, held: dict[str, torch.Tensor]) -> torch.Tensor:
+    x = x.view([concrete(size, held) for size in layout.shape])
+    x = x.permute([axis for axis in layout.order if axis is not None])
+    for position, axis in enumerate(layout.order):
+        x = x if axis is not None else x.unsqueeze(position)
+    return x
 
 
 def concrete(arg: Any, held: dict[str, torch.Tensor]) -> Any:
@@ -124,12 +143,14 @@ def run_value(
     held: dict[str, torch.Tensor],
 ) -> torch.Tensor:
     match value:
+        case ir.Pooled():
+            return run_pooled(value, sizes, held)
+        case ir.Position():
+            counted = torch.arange(int(torch.tensor(sizes[region.row_axes :]).prod()), dtype=torch.float64)
+            return counted.reshape([1] * region.row_axes + sizes[region.row_axes :])
         case ir.Load():
             tensor = held[value.buffer].reshape([sizes[axis] for axis in value.axes])
-            order = sorted(range(len(value.axes)), key=lambda i: value.axes[i])
-            tensor = tensor.permute(order)
-            tensor = tensor.reshape([sizes[axis] if axis in value.axes else 1 for axis in range(len(sizes))])
-            return tensor.double()
+            return over_domain(tensor, value, sizes).double()
         case ir.Constant():
             return torch.tensor(value.number, dtype=torch.float64).reshape([1] * len(sizes))
         case ir.ColumnCount():
@@ -149,6 +170,30 @@ def run_value(
             if value.is_reverse:
                 return run(full.flip(columns[0]), columns[0]).flip(columns[0])
             return run(full, columns[0])
+
+
+def run_pooled(value: ir.Pooled, sizes: list[int], held: dict[str, torch.Tensor]) -> torch.Tensor:
+    """A fold under windows, tap by tap: what lies outside is the fold's neutral number."""
+    leading = [sizes[axis] for axis in value.leading()]
+    image = held[value.buffer].reshape([*leading, *(window.extent for window in value.windows)]).double()
+    image = torch.ones_like(image) if value.op == "count" else image
+    neutral = -torch.inf if value.op == "max" else 0.0
+    for dim, window in enumerate(value.windows, len(leading)):
+        places = torch.arange(int(torch.tensor([sizes[axis] for axis in window.axes]).prod())) * window.stride
+        taps = []
+        for tap in range(window.size):
+            at = places - window.padding + tap * window.dilation
+            inside = ((at >= 0) & (at < window.extent)).reshape([-1] + [1] * (image.dim() - dim - 1))
+            taken = image.index_select(dim, at.clamp(0, window.extent - 1))
+            taps.append(torch.where(inside, taken, neutral))
+        image = torch.stack(taps).amax(0) if value.op == "max" else torch.stack(taps).sum(0)
+    return over_domain(image.reshape([sizes[axis] for axis in value.axes]), value, sizes)
+
+
+def over_domain(tensor: torch.Tensor, load: ir.Load, sizes: list[int]) -> torch.Tensor:
+    """What was read along a load's axes, in the domain's order, with extent 1 along the other axes."""
+    tensor = tensor.permute(sorted(range(len(load.axes)), key=lambda i: load.axes[i]))
+    return tensor.reshape([sizes[axis] if axis in load.axes else 1 for axis in range(len(sizes))])
 
 
 def planned(

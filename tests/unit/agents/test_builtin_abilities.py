@@ -91,12 +91,6 @@ def test_windows_that_touch_are_folded(name: str) -> None:
     assert any(isinstance(step, ir.KernelRegion) and not step.is_pointwise for step in plan.steps)
 
 
-@pytest.mark.parametrize("arguments", [(3, 2), (3, 3, 1), (5,)], ids=["overlap", "padding", "rest"])
-def test_other_windows_are_left_with_the_reason(arguments: tuple[int, ...]) -> None:
-    plan = planned(lambda m, x: functional.max_pool1d(x, *arguments), torch.randn(2, 5, 12), abilities=TRITON)
-    assert "windows" in left(plan)["aten.max_pool1d.default"]
-
-
 def test_batch_norm_by_the_batch_is_one_row_program() -> None:
     norm = nn.BatchNorm2d(3, track_running_stats=False)
     nn.init.normal_(norm.weight)

@@ -482,9 +482,13 @@ def compiled(name: str, folder: Path) -> dict[str, Any]:
     return report
 
 
-if __name__ == "__main__":
-    mode, folder = sys.argv[1], Path(sys.argv[2])
+def report(mode: str, folder: Path) -> None:
+    """Print what was found for every candidate in the folder."""
     work = {"interpret": interpreted, "forms": in_forms, "compile": compiled}[mode]
     with nullcontext() if mode == "compile" else interpret():
         found = {path.stem: work(path.stem, folder) for path in sorted(folder.glob("*.py"))}
     sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    report(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,88 @@
+"""Pooling and losses over classes in Triton: values in interpreter mode against float64, kernels compiled for sm_90."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from everforge.agents.builtin.abilities import TRITON
+from everforge.agents.builtin.plan import TorchStep
+from everforge.agents.builtin.planner import plan_graph
+from everforge.agents.builtin.triton_emitter import emit_triton
+from everforge.model.device import DeviceKind
+from everforge.model.graph import TaskGraph
+from everforge.runners.facts.tracing import trace_task
+from everforge.runners.rules.static_rules import judge_source
+
+pytest.importorskip("triton")
+_SCRIPT = Path(__file__).with_name("triton_window_cases.py")
+
+
+def _load_cases() -> Any:
+    spec = importlib.util.spec_from_file_location("triton_window_cases", _SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CASES: dict[str, Any] = _load_cases().CASES
+
+
+def emitted(case: Any) -> str:
+    graph = trace_task(case.model(), case.inputs(), "default", ())
+    assert isinstance(graph, TaskGraph)
+    plan = plan_graph(graph, TRITON)
+    assert not [step for step in plan.steps if isinstance(step, TorchStep) and not step.reason.startswith("a view")]
+    return emit_triton(plan, graph, case.parameters, DeviceKind.CUDA)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("candidates")
+    for name, case in CASES.items():
+        (folder / f"{name}.py").write_text(emitted(case))
+    return folder
+
+
+def reports(mode: str, folder: Path) -> dict[str, Any]:
+    """What a process of its own found for every candidate in the folder."""
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(folder / "cache"), "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, str(_SCRIPT), mode, str(folder)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.fixture(scope="module")
+def interpreted(sources: Path) -> dict[str, Any]:
+    return reports("interpret", sources)
+
+
+@pytest.fixture(scope="module")
+def compiled(sources: Path) -> dict[str, Any]:
+    return reports("compile", sources)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_values_under_windows_agree_with_float64(interpreted: dict[str, Any], name: str) -> None:
+    assert max(interpreted[name]["errors"]) <= CASES[name].tolerance
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_kernels_over_windows_compile_for_sm_90_without_spills(compiled: dict[str, Any], name: str) -> None:
+    assert (compiled[name]["fault"], compiled[name]["not_checked"]) == (None, None)
+    assert [kernel["name"] for kernel in compiled[name]["kernels"] if kernel["stack_bytes"]] == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_static_rules_let_candidates_with_windows_through(sources: Path, name: str) -> None:
+    assert judge_source((sources / f"{name}.py").read_text()) is None

@@ -1,0 +1,59 @@
+"""References of pooling and of losses over classes for the Triton emitter's tests; see `triton_cases.py`.
+
+Run as a script like that one, whose process it shares: `triton_window_cases.py interpret|compile FOLDER`.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+
+def _load_cases() -> Any:
+    spec = importlib.util.spec_from_file_location("triton_cases", Path(__file__).with_name("triton_cases.py"))
+    if spec is None or spec.loader is None:
+        raise ImportError("triton_cases.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["triton_cases"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+cases = _load_cases()
+along, SWEPT, SPLIT = cases.along, cases.SWEPT, cases.SPLIT
+IMAGE = (2, 3, 13, 17)
+
+
+def pools(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Overlap, padding, gaps, a rest, and a divisor of each kind."""
+    return (
+        *(F.max_pool2d(x, 3, 2, 1), F.max_pool2d(x, 2, 3, 0, 2), F.max_pool2d(x, 3, 2, 1, ceil_mode=True)),
+        *(F.avg_pool2d(x, 4, 1, 1), F.avg_pool2d(x, (2, 3), 1, 1, count_include_pad=False)),
+        *(F.avg_pool2d(x, 3, 2, 0, ceil_mode=True), F.avg_pool2d(x, 11), F.avg_pool2d(x, 2, divisor_override=3)),
+        *(F.max_pool3d(x, 2, 2, 1), F.avg_pool3d(x, 2, 1)),
+        *(F.max_pool1d(x.flatten(0, 1), 8, 1, 4), F.avg_pool1d(x.flatten(0, 1), 5, 2)),
+    )
+
+
+CASES: dict[str, Any] = {
+    "pools": along(pools, IMAGE),
+    "pools-edges": along(lambda x: (F.max_pool1d(x, 3, 2, 1), F.avg_pool1d(x, 3, 1, 1)), (6, 123), edges=True),
+    "pools-fused": along(
+        lambda x: (x - F.avg_pool2d(torch.tanh(x), 3, 1, 1), F.relu(F.max_pool2d(x, 2)) * 2, x * 2), IMAGE
+    ),
+    "pools-in-rows": along(
+        lambda x: (F.max_pool2d(x, 2).mean((2, 3)), torch.softmax(F.avg_pool2d(x, 3, 1).flatten(1), 1)), IMAGE
+    ),
+    "pools-in-rows-swept": along(lambda x: torch.softmax(F.avg_pool2d(x, 3, 1).flatten(1), 1), IMAGE, parameters=SWEPT),
+    "pools-in-rows-split": along(lambda x: F.max_pool2d(x, 2, 1).square().mean(), IMAGE, parameters=SPLIT),
+    "pools-over-channels": along(lambda x: F.max_pool2d(x, 3, 2, 1).logsumexp(1), IMAGE),
+    "pools-bf16": along(lambda x: F.max_pool2d(x, 3, 2, 1), IMAGE, dtypes=(torch.bfloat16,), tolerance=1e-2),
+}
+
+
+if __name__ == "__main__":
+    cases.CASES = CASES
+    cases.report(sys.argv[1], Path(sys.argv[2]))

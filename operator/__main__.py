@@ -46,7 +46,7 @@ class Operator:
         self._metrics = OperatorMetrics(Registry())
         self._freshness = Freshness(clock.monotonic_s)
         self._queue: WorkQueue[Key] = WorkQueue(clock.monotonic_s)
-        self._cluster: Cluster = KubernetesCluster.of_environment(self._asked, self._wrote)
+        self._cluster: Cluster = KubernetesCluster.of_environment(self._asked, self._wrote, limits.answer_s)
         self._interests = Interests(self._queue.add)
         self._informer = Informer(self._changed)
         reconciler = Reconciler(self._cluster, settings, clock)
@@ -130,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         ("dead", limits.dead_s, "and not well after this"),
         ("behind", limits.behind_s, "not ready when a key that is due waits for so long"),
         ("stuck", limits.stuck_s, "not well when a reconciliation takes so long"),
+        ("answer", limits.answer_s, "how long an answer of the API server is waited for"),
     ):
         parser.add_argument(f"--{name}-seconds", type=float, default=seconds, help=f"{meaning} (%(default)g)")
     return parser
@@ -141,6 +142,7 @@ def _limits_of(arguments: argparse.Namespace) -> Limits:
         dead_s=arguments.dead_seconds,
         behind_s=arguments.behind_seconds,
         stuck_s=arguments.stuck_seconds,
+        answer_s=arguments.answer_seconds,
     )
 
 

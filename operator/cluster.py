@@ -11,6 +11,8 @@ from everforge.errors import EverforgeError
 from everforge.operator.names import GROUP, VERSION
 
 Api = Mapping[str, Any]
+# An API server that answers later than this is one that does not.
+ANSWER_S = 30.0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from everforge.operator.cluster import ANSWER_S
 from everforge.operator.freshness import Freshness
 from everforge.operator.informer import Informer
 from everforge.operator.observed import Key
@@ -23,8 +24,9 @@ class Limits:
     dead_s: float = 600.0
     # A key waits for a worker, of which there are three.
     behind_s: float = 120.0
-    # A reconciliation takes under a second, and at most a few timeouts of the API server's client (30 s).
+    # A reconciliation takes under a second, and at most a few answers that do not come.
     stuck_s: float = 300.0
+    answer_s: float = ANSWER_S
 
 
 DEFAULT = Limits()

@@ -13,11 +13,10 @@ from urllib.parse import quote, urlencode
 import kubernetes
 import urllib3
 
-from everforge.operator.cluster import Api, ClusterUnavailable, Refused, Resource
+from everforge.operator.cluster import ANSWER_S, Api, ClusterUnavailable, Refused, Resource
 from everforge.operator.names import FIELD_MANAGER
 
-# An API server that answers later than this is one that does not.
-CONNECT_S, READ_S = 5.0, 30.0
+CONNECT_S = 5.0
 PAGE = 500
 NOT_FOUND, CONFLICT = 404, 409
 APPLY = "application/apply-patch+yaml"  # JSON is YAML
@@ -33,12 +32,17 @@ class KubernetesCluster:
     """The cluster that the environment names: its own in a pod, else that of the kubeconfig."""
 
     def __init__(
-        self, client: Any, on_request: OnRequest = lambda _verb, _code: None, on_write: OnWrite = lambda _object: None
+        self,
+        client: Any,
+        on_request: OnRequest = lambda _verb, _code: None,
+        on_write: OnWrite = lambda _object: None,
+        answer_s: float = ANSWER_S,
     ) -> None:
         self._client, self._on_request, self._on_write = client, on_request, on_write
+        self._timeout = urllib3.Timeout(connect=CONNECT_S, read=answer_s)
 
     @classmethod
-    def of_environment(cls, on_request: OnRequest, on_write: OnWrite) -> "KubernetesCluster":
+    def of_environment(cls, on_request: OnRequest, on_write: OnWrite, answer_s: float) -> "KubernetesCluster":
         """The cluster of a pod's service account, or of $KUBECONFIG. Raises ClusterUnavailable where there is none."""
         try:
             if "KUBERNETES_SERVICE_HOST" in os.environ:
@@ -50,7 +54,7 @@ class KubernetesCluster:
             raise ClusterUnavailable(f"no cluster: {error}; set KUBECONFIG or run in a pod") from error
         # Retries are the queue's, which forgets nothing meanwhile.
         client.configuration.retries = False
-        return cls(client, on_request, on_write)
+        return cls(client, on_request, on_write, answer_s)
 
     def get(self, resource: Resource, name: str, namespace: str = "") -> Api | None:
         status, answer = self._ask("GET", _path(resource, namespace, name))
@@ -133,7 +137,7 @@ class KubernetesCluster:
                 url,
                 body=None if body is None else json.dumps(body),
                 headers=headers,
-                timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
+                timeout=self._timeout,
                 retries=False,
             )
         except urllib3.exceptions.HTTPError as error:

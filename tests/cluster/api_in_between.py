@@ -24,8 +24,9 @@ class ApiInBetween(ThreadingHTTPServer):
     def __init__(self, kubeconfig: Path, directory: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.client = config.new_client_from_config(str(kubeconfig))
-        self.events_pass, self.answers_pass = threading.Event(), threading.Event()
-        self.events_pass.set()
+        # Of all watches, that of the Jobs alone can be held back: what makes one is seen, and that it was made is not.
+        self.job_events_pass, self.answers_pass = threading.Event(), threading.Event()
+        self.job_events_pass.set()
         self.answers_pass.set()
         self.kubeconfig = directory / "in-between.kubeconfig"
         self.kubeconfig.write_text(yaml.safe_dump(self._kubeconfig()))
@@ -33,7 +34,7 @@ class ApiInBetween(ThreadingHTTPServer):
 
     def close(self) -> None:
         """End it, and let go of whoever waits."""
-        self.events_pass.set()
+        self.job_events_pass.set()
         self.answers_pass.set()
         self.shutdown()
         self.server_close()
@@ -64,8 +65,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", answer.headers.get("Content-Type", "application/json"))
         self.end_headers()
         while data := answer.read1():
-            if watches:
-                self.server.events_pass.wait()
+            if watches and self.path.startswith("/apis/batch/"):
+                self.server.job_events_pass.wait()
             self.wfile.write(data)
             self.wfile.flush()
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from everforge.model.condition import condition_of
 from everforge.model.device_pool import DevicePool
 from everforge.model.manifest import KernelOptimization
-from everforge.model.runner_claim import ClaimPhase, RunnerClaim
+from everforge.model.runner_claim import ClaimCondition, ClaimPhase, RunnerClaim
 from everforge.operator.actions import Action, CreateDeviceTemplate, CreateJob, DeleteClaim, Requeue
 from everforge.operator.attempts import deletions, retry_wait_s, time_text, tried
 from everforge.operator.claim_status import Standing, status_actions
@@ -233,7 +234,7 @@ class PoolClaims:
         uids = {ask.uid for ask in asking}
         others = len(self._occupied - uids)
         slots = self.pool.spec.concurrency if self.pool is not None and self._trouble is None else 0
-        shares = shared_out(asking, slots, others, self._now.timestamp())
+        shares = shared_out(asking, slots, others, self._now.timestamp(), self._served())
         return Turn(
             frozenset(shares.granted),
             frozenset(shares.revoked) if self._trouble is None else frozenset(),
@@ -241,6 +242,17 @@ class PoolClaims:
             others + sum(ask.held for ask in asking),
             shares.next_idle_s,
         )
+
+    def _served(self) -> dict[str, float]:
+        """Namespace to when a runner of it last came or went, as far as claims tell: the limiter's memory of turns."""
+        served: dict[str, float] = {}
+        for claim in self.claims:
+            status = claim.status
+            bound = condition_of(status.conditions, ClaimCondition.BOUND) if status is not None else None
+            if status is not None and status.attempt and bound is not None:
+                before = served.get(claim.metadata.namespace, 0.0)
+                served[claim.metadata.namespace] = max(before, bound.last_transition_time.timestamp())
+        return served
 
     def _takes_part(self, claim: RunnerClaim) -> bool:
         """Whether the limiter decides about the claim now: not where Kueue does, and not while it asks for nothing."""

@@ -4,7 +4,7 @@ Pure, and used only where no Kueue queue is named: with one, Kueue admits Jobs a
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -32,14 +32,21 @@ class Shares:
     next_idle_s: float | None = None
 
 
-def shared_out(asking: Sequence[Asking], slots: int, occupied_by_others: int, now_s: float) -> Shares:
+def shared_out(
+    asking: Sequence[Asking],
+    slots: int,
+    occupied_by_others: int,
+    now_s: float,
+    served_s: Mapping[str, float] | None = None,
+) -> Shares:
     """Give free slots away; take back runners that idle while somebody waits.
 
     slots: runners the pool may have at once. occupied_by_others: runners whose claim is gone, still ending.
+    served_s: namespace to when a claim that asks for nothing any more last had a runner.
     A runner at work is never taken back, not even when `slots` was lowered below what is held.
     """
     holders = [claim for claim in asking if claim.held]
-    queue = in_turn(asking)
+    queue = in_turn(asking, served_s or {})
     free = max(0, slots - occupied_by_others - len(holders))
     granted, waiting = queue[:free], queue[free:]
     contended = len(waiting) + max(0, len(holders) + occupied_by_others - slots)
@@ -52,13 +59,13 @@ def shared_out(asking: Sequence[Asking], slots: int, occupied_by_others: int, no
     )
 
 
-def in_turn(asking: Sequence[Asking]) -> list[Asking]:
+def in_turn(asking: Sequence[Asking], served_s: Mapping[str, float]) -> list[Asking]:
     """The claims without a runner, in the order in which they get one.
 
     A higher priority goes first; among equals the namespace that holds fewest, then the one served longest ago.
     """
     held = Counter(claim.namespace for claim in asking if claim.held)
-    served: dict[str, float] = {}
+    served = dict(served_s)
     for claim in asking:
         if claim.held_since_s is not None:
             served[claim.namespace] = max(served.get(claim.namespace, 0.0), claim.held_since_s)

@@ -10,8 +10,10 @@ from datetime import datetime
 
 from everforge.model.base import digest_of
 from everforge.model.campaign import CampaignRecord, StopReason
+from everforge.model.condition import condition_of
 from everforge.model.kopt_status import TargetState, TargetStatus
 from everforge.model.manifest import KernelOptimization, Target
+from everforge.model.runner_claim import ClaimCondition
 from everforge.operator import names
 from everforge.operator.actions import Action, CreateConfigMap, CreateJob, Requeue
 from everforge.operator.agent_job import agent_job, campaign_file, references_of
@@ -21,6 +23,8 @@ from everforge.operator.reports import finished_row, latest_report, record_of, r
 from everforge.operator.settings import Settings
 from everforge.operator.troubles import End, Ending, Trouble, refusal, trouble_of
 
+# What `trouble_of_pool` finds; a claim that waits for its turn is no trouble.
+POOL_TROUBLES = ("NoNodes", "SharedDevices", "NoDevices")
 # Changing these changes nothing for an agent at work.
 NOT_THE_AGENTS = {"suspend", "priority", "queue_name", "retention", "targets"}
 
@@ -148,6 +152,15 @@ class TargetDecision:
             mine = job.role == "runner" and job.pool == self._target.device_pool and not job.finished
             if mine and (found := trouble_of(job, self._observed)) is not None:
                 return Trouble(f"Runner{found.reason}", f"the runner on pool {job.pool}: {found.message}")
+        return self._pool_trouble()
+
+    def _pool_trouble(self) -> Trouble | None:
+        """Why the pool has no runner for a claim that waits, as the claim says it: nodes are not looked at here."""
+        for claim in self._claims:
+            status = claim.status
+            bound = condition_of(status.conditions, ClaimCondition.BOUND) if status is not None else None
+            if bound is not None and bound.reason in POOL_TROUBLES and not claim.spec.idle:
+                return Trouble(bound.reason, f"pool {claim.spec.pool}: {bound.message}; this goes on by itself")
         return None
 
     def _started(self, row: TargetStatus, endings: Sequence[Ending]) -> Verdict:

@@ -115,6 +115,18 @@ def test_namespaces_take_turns(pool: Any, make: Make) -> None:
     assert "b0" in started
 
 
+def test_namespace_that_has_just_been_served_waits_for_the_other_one(pool: Any) -> None:
+    pool.claim("a-first", pool.owner["team-a"])
+    pool.rest()
+    bind(pool)
+    pool.claim("a-second", pool.owner["team-a"])
+    pool.clock.time_s += 10
+    pool.claim("b-first", pool.owner["team-b"])
+    pool.rest()
+    edit(pool, "a-first", released=True)
+    assert phases(pool) == {"a-first": "Released", "a-second": "Pending", "b-first": "Starting"}
+
+
 def test_kueue_gets_a_suspended_job_and_the_limiter_steps_aside(pool: Any, make: Make) -> None:
     queued = pool.cluster.put(KOPT, make("kopt", "queued", queueName="gpus"))
     pool.claim("one", pool.owner["team-a"])
@@ -260,6 +272,20 @@ def test_no_runner_starts_on_shared_devices(world: Any, make: Make) -> None:
     world.rest()
     assert world.condition(CLAIM, "Bound") == ("False", "SharedDevices")
     assert not world.jobs("runner")
+
+
+def test_pool_without_devices_is_said_where_users_look_and_recovers(world: Any, make: Make) -> None:
+    world.cluster.put(POOL, make("dpool", "gpu", **GPU))
+    owner = world.cluster.put(KOPT, make("kopt", pools=("gpu",)))
+    world.rest()
+    for pod in world.pods("agent"):
+        world.cluster.run(pod)
+    world.claim("one", owner, pool="gpu")
+    world.rest()
+    assert world.condition(KOPT, "Progressing") == ("False", "NoDevices")
+    world.cluster.of_kind("Node")[0]["status"]["allocatable"] = {"nvidia.com/gpu": "1"}
+    world.rest()
+    assert world.condition(KOPT, "Progressing") == ("True", "Running")
 
 
 def test_drivers_that_differ_are_named(world: Any, make: Make) -> None:

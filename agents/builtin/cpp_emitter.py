@@ -124,7 +124,7 @@ def _forward_lines(plan: Plan) -> Iterator[str]:
 
 
 def _product_lines(plan: Plan, step: MatmulRegion, later: tuple[Step, ...]) -> Iterator[str]:
-    yield f"{step.product} = {product_text(step, step.lhs, step.rhs, step.bias)}"
+    yield f"{step.product} = {product_text(step, plan, step.lhs, step.rhs, step.bias)}"
     if step.epilogue is not None:
         yield from _call_lines(plan, step.epilogue, later)
 

@@ -3,9 +3,12 @@
 `planner.py` calls it for what it could not fuse, and for the results.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from everforge.agents.builtin.axes import Number, Source, Unfusable
+from everforge.agents.builtin.layouts import Placement
+from everforge.agents.builtin.matmuls import Product
 from everforge.agents.builtin.plan import Buffer, BufferArg, DeviceOf, Size, TorchStep
 from everforge.agents.builtin.workspace import Key, Workspace, short_name
 from everforge.model.graph import GraphNode
@@ -37,6 +40,30 @@ def result(space: Workspace, key: Key) -> str:
     if not isinstance(operand, Source):
         raise Unplannable(f"the result {key[0]} is no tensor")
     return materialised(space, operand)
+
+
+def operands(space: Workspace, product: Product, lies: Placement) -> tuple[str, ...]:
+    """Buffers of a product's operands, seen with the extents its kernels take. Raises Unfusable for a moved bias."""
+    found = []
+    for operand, turned in ((product.lhs, lies.lhs_transposed), (product.rhs, lies.rhs_transposed)):
+        *batch, rows, columns = operand.shape
+        wanted = (*batch, columns, rows) if turned else operand.shape
+        own = [size.literal for size in space.buffers[operand.buffer].shape]
+        if lies.layouts is not None or own == [size.literal for size in wanted]:
+            found.append(operand.buffer)
+        else:
+            found.append(_view(space, operand.buffer, "aten.reshape.default", (wanted,), wanted))
+    return (*found, *([space.in_memory(product.bias)] if product.bias is not None else []))
+
+
+def straightened(space: Workspace, product: Product) -> Product:
+    """The product of copies of its operands that lie in the order of their dimensions."""
+    found: list[Source] = []
+    for operand in (product.lhs, product.rhs):
+        space.publish((operand.buffer, -2), materialised(space, operand))  # no node of the graph has that output
+        copied = space.known.pop((operand.buffer, -2))
+        found.append(copied if isinstance(copied, Source) else operand)
+    return replace(product, lhs=found[0], rhs=found[1])
 
 
 def materialised(space: Workspace, source: Source) -> str:

@@ -1,40 +1,47 @@
-"""Matrix products of ATen as lhs @ rhs + bias; `planner.py` looks them up here."""
+"""Matrix products of ATen as lhs @ rhs + bias; `planner.py` looks them up here.
+
+How the operands lie in memory is `layouts.py`'s affair: a handler only says which tensors are multiplied.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from everforge.agents.builtin.axes import Source, Unfusable
+from everforge.agents.builtin.axes import Source, Unfusable, permuted, unsqueezed
 from everforge.agents.builtin.plan import Size
 
 
 @dataclass(frozen=True)
 class Product:
-    """Operands of one product; see `MatmulRegion` for their shapes."""
+    """Operands of one product: lhs (…, M, K), rhs (K, N) or, where `batched`, (…, K, N) with as many dimensions."""
 
     lhs: Source
     rhs: Source
     bias: Source | None = None
-    rhs_transposed: bool = False
     batched: bool = False
 
     def shape(self) -> tuple[Size, ...]:
-        """Extents of the product."""
-        return (*self.lhs.shape[:-1], self.rhs.shape[-2 if self.rhs_transposed else -1])
+        """Extents of the product; those of a batch are of the operand that is not broadcast along it."""
+        if not self.batched:
+            return (*self.lhs.shape[:-1], self.rhs.shape[-1])
+        batch = zip(self.lhs.shape[:-2], self.rhs.shape[:-2], strict=True)
+        return (
+            *(left if left.literal != 1 else right for left, right in batch),
+            self.lhs.shape[-2],
+            self.rhs.shape[-1],
+        )
 
 
 def _linear(lhs: object, weight: object, bias: object = None) -> Product:
-    left, right = _matrix(lhs), _matrix(weight)
     shift = None if bias is None else _matrix(bias, rank=1)
-    return Product(left, right, shift, rhs_transposed=True)
+    return Product(_matrix(lhs), _transposed(_matrix(weight, rank=2)), shift)
 
 
 def _mm(lhs: object, rhs: object) -> Product:
-    return _oriented(_matrix(lhs), _matrix(rhs))
+    return Product(_matrix(lhs, rank=2), _matrix(rhs, rank=2))
 
 
 def _addmm(bias: object, lhs: object, rhs: object) -> Product:
-    plain = _oriented(_matrix(lhs), _matrix(rhs))
-    return Product(plain.lhs, plain.rhs, _matrix(bias, rank=1), plain.rhs_transposed)
+    return replace(_mm(lhs, rhs), bias=_matrix(bias, rank=1))
 
 
 def _bmm(lhs: object, rhs: object) -> Product:
@@ -43,20 +50,18 @@ def _bmm(lhs: object, rhs: object) -> Product:
 
 def _matmul(lhs: object, rhs: object) -> Product:
     left, right = _matrix(lhs), _matrix(rhs)
-    if len(right.shape) == 2 and len(left.shape) >= 2:
-        return _oriented(left, right)
-    if len(left.shape) == 3 and len(right.shape) == 3 and left.shape[0].literal == right.shape[0].literal:
-        return Product(left, right, batched=True)
-    raise Unfusable("multiplies operands of these ranks")
+    if len(right.shape) == 2:
+        return Product(left, right)
+    while len(left.shape) < len(right.shape):
+        left = unsqueezed(left, 0)
+    while len(right.shape) < len(left.shape):
+        right = unsqueezed(right, 0)
+    return Product(left, right, batched=True)
 
 
-def _oriented(left: Source, right: Source) -> Product:
-    """A right operand that is a transposed matrix in memory is used as it lies."""
-    flat = [axis for group in right.dims for axis in group]
-    if len(right.dims) == 2 and flat == list(reversed(right.memory)):
-        straight = Source(right.buffer, right.shape[::-1], right.dims[::-1], right.memory)
-        return Product(left, straight, rhs_transposed=True)
-    return Product(left, right)
+def _transposed(matrix: Source) -> Source:
+    turned = permuted(matrix, (1, 0))
+    return replace(matrix, shape=turned.shape, dims=turned.dims)
 
 
 def _matrix(operand: object, rank: int | None = None) -> Source:

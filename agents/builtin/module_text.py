@@ -8,7 +8,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from everforge.agents.builtin.closing import reads
-from everforge.agents.builtin.plan import Buffer, BufferArg, DeviceOf, MatmulRegion, Plan, Size, TorchStep, describe
+from everforge.agents.builtin.plan import (
+    Buffer,
+    BufferArg,
+    DeviceOf,
+    Layout,
+    MatmulRegion,
+    Plan,
+    Size,
+    TorchStep,
+    describe,
+)
 from everforge.model.graph import TaskGraph
 
 STATE_HELPERS = '''
@@ -107,13 +117,31 @@ def _is_read(plan: Plan, name: str) -> bool:
     return name in plan.results or any(name in reads(step) for step in plan.steps)
 
 
-def product_text(region: MatmulRegion, lhs: str, rhs: str, bias: str | None) -> str:
+def product_text(region: MatmulRegion, plan: Plan, lhs: str, rhs: str, bias: str | None) -> str:
     """PyTorch's own product of operands under these names."""
-    if region.batched:
-        product = f"torch.bmm({lhs}, {rhs}{'.mT' if region.rhs_transposed else ''})"
-        return product if bias is None else f"{product} + {bias}"
-    weight = rhs if region.rhs_transposed else f"{rhs}.t()"
-    return f"nn.functional.linear({lhs}, {weight}{'' if bias is None else f', {bias}'})"
+    shape = plan.buffer(region.product).shape
+    if region.layouts is not None:
+        left, right = (laid_out_text(name, layout) for name, layout in zip((lhs, rhs), region.layouts, strict=True))
+        product = f"torch.matmul({left}, {right}).reshape({', '.join(map(size_text, shape))})"
+    elif region.batched:
+        left, right = (f"{lhs}{'.mT' * region.lhs_transposed}", f"{rhs}{'.mT' * region.rhs_transposed}")
+        product = f"torch.bmm({left}, {right})"
+    else:
+        weight = rhs if region.rhs_transposed else f"{rhs}.t()"
+        given = "" if bias is None else f", {bias}"
+        product, bias = f"nn.functional.linear({lhs}{'.t()' * region.lhs_transposed}, {weight}{given})", None
+    shifted = product if bias is None else f"({product} + {bias})"
+    if region.triangle is None:
+        return shifted
+    return f"torch.{'tril' if region.triangle == 'lower' else 'triu'}({shifted}, {region.diagonal})"
+
+
+def laid_out_text(name: str, layout: Layout) -> str:
+    """An operand with the dimensions of its product, without moving it."""
+    axes = [axis for axis in layout.order if axis is not None]
+    text = f"{name}.view({', '.join(map(size_text, layout.shape))}).permute({', '.join(map(str, axes))})"
+    broadcast = [str(position) for position, axis in enumerate(layout.order) if axis is None]
+    return text + "".join(f".unsqueeze({position})" for position in broadcast)
 
 
 def state_lines(plan: Plan, graph: TaskGraph) -> Iterator[str]:

@@ -73,6 +73,8 @@ def _scaled(ops: Ops, other: Operand | float, alpha: float) -> Operand | float:
 
 
 def _add(ops: Ops, self: Operand, other: Operand | float, alpha: float = 1) -> Operand:
+    if alpha != 1 and isinstance(self, Source) and isinstance(other, Source):
+        self = ops.draft.resident(self)  # the whole before its part: the scaled part alone would open a small region
     return ops("add", self, _scaled(ops, other, alpha))
 
 

@@ -56,6 +56,7 @@ COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "
 
 ReduceOp = Literal["sum", "max", "min", "prod", "argmax", "argmin"]
 ScanOp = Literal["sum", "prod"]
+Triangle = Literal["lower", "upper"]
 
 
 @dataclass(frozen=True)
@@ -275,11 +276,28 @@ class KernelRegion:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """How an operand lies in its buffer: the buffer seen with extents `shape`, its axes taken in `order`.
+
+    `order` names an axis for each dimension of the operand; None is a dimension it is broadcast along.
+    """
+
+    shape: tuple[Size, ...]
+    order: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
 class MatmulRegion:
     """product = lhs @ rhs (+ bias), then `epilogue`.
 
-    lhs is (…, M, K). rhs is (N, K) where `rhs_transposed`, else (K, N); with `batched` both carry the same
-    leading dimension: (B, M, K) @ (B, K, N). bias is (N,). The product is (…, M, N).
+    lhs is (…, M, K), or (K, M) where `lhs_transposed`. rhs is (N, K) where `rhs_transposed`, else (K, N); with
+    `batched` both carry the same leading dimension: (B, M, K) @ (B, K, N). bias is (N,). The product is (…, M, N).
+
+    With `layouts`, of lhs and of rhs, both are seen with four dimensions however their buffers lie:
+    (outer, inner, M, K) @ (outer, inner, K, N), a batch of two levels.
+
+    `triangle` is the part of the product that is not zero: "lower" the elements whose column is at most their row
+    plus `diagonal`, "upper" those whose column is at least that. It is taken after the bias, before the epilogue.
     """
 
     name: str
@@ -292,6 +310,10 @@ class MatmulRegion:
     epilogue: KernelRegion | None = None
     keeps_product: bool = True
     fuses: tuple[str, ...] = ()
+    lhs_transposed: bool = False
+    layouts: tuple[Layout, Layout] | None = None
+    triangle: Triangle | None = None
+    diagonal: int = 0
 
 
 @dataclass(frozen=True)

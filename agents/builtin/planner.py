@@ -15,20 +15,24 @@ from everforge.agents.builtin.abilities import BASIC, Abilities
 from everforge.agents.builtin.axes import Incompatible, Pending, Resident, Source, Unfusable, reshaped
 from everforge.agents.builtin.closing import closed_region, merged_epilogues
 from everforge.agents.builtin.drafts import Draft
+from everforge.agents.builtin.layouts import placement
 from everforge.agents.builtin.left_to_torch import Unplannable
 from everforge.agents.builtin.losses import LOSSES
 from everforge.agents.builtin.matmuls import MATMULS, Product
+from everforge.agents.builtin.normal_form import normalised
 from everforge.agents.builtin.operations import BOOLEAN, POINTWISE, Handler, Ops
 from everforge.agents.builtin.pending import REARRANGED, RUNNING, pending_operands
 from everforge.agents.builtin.plan import MatmulRegion, Plan, Store
 from everforge.agents.builtin.reductions import LOCATES, REDUCTIONS
+from everforge.agents.builtin.row_losses import BY_CLASS, CLASSES, ROW_LOSSES, RowLoss
 from everforge.agents.builtin.staging import STAGED, reduced_dims, stages
+from everforge.agents.builtin.triangles import TRIANGLES, in_triangle
 from everforge.agents.builtin.views import VIEWS
 from everforge.agents.builtin.windows import WINDOWS
 from everforge.agents.builtin.workspace import Key, Workspace, short_name
 from everforge.model.graph import GraphNode, TaskGraph
 
-_HANDLERS: Mapping[str, Handler] = {**POINTWISE, **REDUCTIONS, **LOSSES, **WINDOWS}
+_HANDLERS: Mapping[str, Handler] = {**POINTWISE, **REDUCTIONS, **LOSSES, **ROW_LOSSES, **WINDOWS}
 
 __all__ = ["Unplannable", "plan_graph"]
 
@@ -45,9 +49,10 @@ def plan_graph(graph: TaskGraph, abilities: Abilities = BASIC) -> Plan:
     Raises Unplannable where even PyTorch's steps cannot be written down.
     """
     left: dict[str, str] = {}
+    normal = normalised(graph, abilities)
     while True:
         try:
-            return _Planner(graph, left, abilities).run()
+            return _Planner(normal, left, abilities).run()
         except _MustLeave as stop:
             if stop.node in left:
                 raise Unplannable(f"{stop.node}: {stop}") from stop
@@ -95,20 +100,26 @@ class _Planner:
             self._require_straight(*pending_operands(self.space, node))
         if reason is None:
             try:
-                if name in VIEWS:
-                    return self._view(node, name)
-                if name == "broadcast_tensors":
-                    return self._already_broadcast(node)
-                if name in REARRANGED:
-                    return self._rearrange(node, name)
-                if name in MATMULS:
-                    return self._matmul(node, name, position)
-                return self._fuse(node, name, position)
+                return self._own(node, name, position)
             except Unfusable as refusal:
                 reason = str(refusal)
         self._require_straight(*pending_operands(self.space, node))
         self._store_operands(node, position)
         left_to_torch.leave(self.space, node, reason)
+
+    def _own(self, node: GraphNode, name: str, position: int) -> None:
+        """Plan a node for kernels of ours. Raises Unfusable."""
+        if name in VIEWS:
+            return self._view(node, name)
+        if name == "broadcast_tensors":
+            return self._already_broadcast(node)
+        if name in REARRANGED:
+            return self._rearrange(node, name)
+        if name in TRIANGLES:
+            return self._triangle(node, name)
+        if name in MATMULS:
+            return self._matmul(node, name, position)
+        return self._fuse(node, name, position)
 
     def _require_straight(self, *operands: Any) -> None:
         """Start over with the operations left to PyTorch that rearranged these tensors."""
@@ -143,8 +154,12 @@ class _Planner:
         self.space.check_dtypes(node, frozenset({"float32"}))
         self._store_operands(node, position)
         product: Product = MATMULS[name](*self.space.arguments(node.args))
-        operands = [product.lhs, product.rhs, *([product.bias] if product.bias else [])]
-        lhs, rhs, *bias = (self.space.in_memory(operand) for operand in operands)
+        try:
+            lies = placement(self.space.table, product)
+        except Unfusable:  # no strides say how it lies: the product and its epilogue are worth a copy
+            product = left_to_torch.straightened(self.space, product)
+            lies = placement(self.space.table, product)
+        lhs, rhs, *bias = left_to_torch.operands(self.space, product, lies)
         out = self.space.temporary(node.outputs[0].dtype, product.shape())
         self.space.steps.append(
             MatmulRegion(
@@ -152,13 +167,21 @@ class _Planner:
                 lhs=lhs,
                 rhs=rhs,
                 bias=bias[0] if bias else None,
-                rhs_transposed=product.rhs_transposed,
-                batched=product.batched,
+                rhs_transposed=lies.rhs_transposed,
+                batched=lies.batched,
                 product=out,
                 fuses=(name,),
+                lhs_transposed=lies.lhs_transposed,
+                layouts=lies.layouts,
             )
         )
         self.space.publish((node.id, 0), out)
+
+    def _triangle(self, node: GraphNode, name: str) -> None:
+        """A product of which one triangle is kept: its kernel leaves the other one out."""
+        tensor, *rest = self.space.arguments(node.args)
+        self.space.steps[-1:] = [in_triangle(self.space, node, tensor, TRIANGLES[name], int(rest[0]) if rest else 0)]
+        self.space.known[(node.id, 0)] = tensor
 
     def _store_operands(self, node: GraphNode, position: int) -> None:
         if self.space.reads_resident(node):
@@ -170,13 +193,14 @@ class _Planner:
         handler = _HANDLERS.get(name)
         if handler is None:
             raise Unfusable("no kernel of ours computes this operation")
-        self.space.check_dtypes(node, frozenset({"int64"}) if name in LOCATES.values() else None)
+        yields = frozenset({"int64"}) if name in LOCATES.values() else None
+        self.space.check_dtypes(node, yields, CLASSES if name in BY_CLASS else frozenset())
         if name in STAGED and self._in_stages(node, name, position):
             return
         for attempt in (0, 1):
             before = self.draft.copy()
             try:
-                self._apply(handler, node)
+                self._apply(handler, node, position)
             except (Incompatible, Unfusable) as refusal:
                 self.draft = before
                 if isinstance(refusal, Unfusable) or attempt:
@@ -186,7 +210,7 @@ class _Planner:
                 self.draft.fuses.append(name)
                 return
 
-    def _apply(self, handler: Handler, node: GraphNode) -> None:
+    def _apply(self, handler: Handler, node: GraphNode, position: int) -> None:
         """Add a node's values to the open region. Raises Incompatible where another region might hold them."""
         args = self.space.arguments(node.args)
         kwargs = {key: self.space.argument(arg) for key, arg in node.kwargs.items() if arg is not None}
@@ -198,6 +222,17 @@ class _Planner:
                 raise Unfusable("asks for more than its first result")
             self.space.known[(node.id, 1)] = REDUCTIONS[name](Ops(self.draft), *args, **kwargs)
         self.space.known[(node.id, 0)] = result
+        if name in ROW_LOSSES and isinstance(result, RowLoss):
+            self._over_rows(node, result, position)
+
+    def _over_rows(self, node: GraphNode, loss: RowLoss, position: int) -> None:
+        """Keep the loss of each row in the open region and fold them in a fresh one."""
+        partial = [(node.id, -1 - number) for number in range(len(loss.parts))]  # as in `_in_stages`
+        for key, part in zip(partial, loss.parts, strict=True):
+            self.space.known[key], self.space.last_use[key] = part, position + 1
+        self.draft.fuses.append(f"{short_name(node.op)} of each row")
+        self._close(position + 1)
+        self.space.known[(node.id, 0)] = loss.folded(Ops(self.draft), [self.space.known[key] for key in partial])
 
     def _in_stages(self, node: GraphNode, name: str, position: int) -> bool:
         """Fold each row in the open region and the rows in a fresh one, if the reduction spans both."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from everforge.agents.builtin.plan import KernelRegion, Load, MatmulRegion, Plan, Size, Step
 from everforge.agents.builtin.triton_domain import Domain
+from everforge.agents.builtin.triton_operands import operand_pointers, operand_steps
 from everforge.agents.builtin.triton_rows import KernelText
 from everforge.agents.builtin.triton_values import TILE_MASKS, ValueTexts, needed
 
@@ -76,31 +77,28 @@ def can_fuse(region: MatmulRegion, plan: Plan) -> bool:
 
 def tile_body(region: MatmulRegion, plan: Plan, precision: str) -> KernelText:
     """One tile of the product; operands are read through pointers and cast in registers."""
-    opening = [
+    tail = _tail(region, plan)
+    lines = [
         "m_tile, n_tile = _tile_of(",
         "    tl.program_id(0), tl.cdiv(ROWS, TILE_M), tl.cdiv(COLUMNS, TILE_N), GROUP",
         ")",
-        "row = (m_tile * TILE_M + tl.arange(0, TILE_M))[:, None].to(tl.int64)",
-        "column = (n_tile * TILE_N + tl.arange(0, TILE_N))[None, :]",
+        *(["batch = tl.program_id(1).to(tl.int64)"] if region.batched else []),
+        *_place_lines(region),
         "k = tl.arange(0, TILE_K)",
         "# Rows and columns past the edge read others' operands again; they are never stored.",
-        *_operand_pointers(region),
+        *operand_pointers(region),
         "accumulator = tl.zeros((TILE_M, TILE_N), tl.float32)",
-        "for start in range(0, K, TILE_K):",
+        f"for start in range(0, {_k_end(region)}, TILE_K):",
         "    k_live = start + k < K",
         "    lhs_tile = tl.load(lhs, mask=k_live[None, :], other=0.0)",
         "    rhs_tile = tl.load(rhs, mask=k_live[:, None], other=0.0)",
         f"    accumulator = {_dot(precision, 'lhs_tile', 'rhs_tile')}",
-        "    lhs += TILE_K",
-        f"    rhs += {_rhs_step(region)}",
+        *(f"    {line}" for line in operand_steps(region)),
+        *_kept_lines(region),
+        *(["row = batch * ROWS + row"] if region.batched else []),
+        *tail.body,
     ]
-    tail = _tail(region, plan)
-    if region.batched:
-        opening.append("row = tl.program_id(1).to(tl.int64) * ROWS + row")
-        opening.insert(4, "row_live = (m_tile * TILE_M + tl.arange(0, TILE_M))[:, None] < ROWS")
-    else:
-        opening.append("row_live = row < ROWS")
-    return KernelText(opening + tail.body, tail.sizes, tail.domain)
+    return KernelText(lines, tail.sizes, tail.domain)
 
 
 def persistent_body(region: MatmulRegion, plan: Plan, precision: str) -> KernelText:
@@ -108,17 +106,17 @@ def persistent_body(region: MatmulRegion, plan: Plan, precision: str) -> KernelT
     along_n = "operand_rhs.load([n_tile * TILE_N, start]).T"
     along_k = "operand_rhs.load([start, n_tile * TILE_N])"
     rhs = along_n if region.rhs_transposed else along_k
+    lhs = "[start, m_tile * TILE_M]).T" if region.lhs_transposed else "[m_tile * TILE_M, start])"
     tail = _tail(region, plan)
     inner = [
         "m_tile, n_tile = _tile_of(tile, m_tiles, n_tiles, GROUP)",
+        *_place_lines(region),
         "accumulator = tl.zeros((TILE_M, TILE_N), tl.float32)",
-        "for start in range(0, K, TILE_K):",
-        "    lhs_tile = operand_lhs.load([m_tile * TILE_M, start])",
+        f"for start in range(0, {_k_end(region)}, TILE_K):",
+        f"    lhs_tile = operand_lhs.load({lhs}",
         f"    rhs_tile = {rhs}",
         f"    accumulator = {_dot(precision, 'lhs_tile', 'rhs_tile')}",
-        "row = (m_tile * TILE_M + tl.arange(0, TILE_M))[:, None].to(tl.int64)",
-        "column = (n_tile * TILE_N + tl.arange(0, TILE_N))[None, :]",
-        "row_live = row < ROWS",
+        *_kept_lines(region),
         *tail.body,
     ]
     lines = [
@@ -131,21 +129,38 @@ def persistent_body(region: MatmulRegion, plan: Plan, precision: str) -> KernelT
     return KernelText(lines, tail.sizes, tail.domain)
 
 
-def _operand_pointers(region: MatmulRegion) -> list[str]:
-    """First tile of each operand. lhs is (rows, K); rhs (COLUMNS, K) where transposed, else (K, COLUMNS)."""
-    wrapped = "(column % COLUMNS).to(tl.int64)"
-    rhs = f"k[:, None].to(tl.int64) * COLUMNS + {wrapped}"
-    if region.rhs_transposed:
-        rhs = f"{wrapped} * K + k[:, None]"
-    lhs_base, rhs_base = "operand_lhs", "operand_rhs"
-    if region.batched:
-        lhs_base += " + tl.program_id(1).to(tl.int64) * ROWS * K"
-        rhs_base += " + tl.program_id(1).to(tl.int64) * K * COLUMNS"
-    return [f"lhs = {lhs_base} + row % ROWS * K + k[None, :]", f"rhs = {rhs_base} + {rhs}"]
+def _place_lines(region: MatmulRegion) -> list[str]:
+    """Rows and columns of the tile, and where the product is a triangle, which of its elements are in it."""
+    lines = [
+        "row = (m_tile * TILE_M + tl.arange(0, TILE_M))[:, None].to(tl.int64)",
+        "column = (n_tile * TILE_N + tl.arange(0, TILE_N))[None, :]",
+        "row_live = row < ROWS",
+    ]
+    if region.triangle is None:
+        return lines
+    first, last = "{0}_tile * TILE_{1}", "{0}_tile * TILE_{1} + TILE_{1} - 1"
+    lower = f"{first.format('n', 'N')} <= {last.format('m', 'M')}"
+    upper = f"{last.format('n', 'N')} >= {first.format('m', 'M')}"
+    return [
+        *lines,
+        "# A tile that lies wholly outside the triangle multiplies nothing.",
+        f"k_end = tl.where({lower if region.triangle == 'lower' else upper}{_diagonal(region)}, K, 0)",
+    ]
 
 
-def _rhs_step(region: MatmulRegion) -> str:
-    return "TILE_K" if region.rhs_transposed else "TILE_K * COLUMNS"
+def _kept_lines(region: MatmulRegion) -> list[str]:
+    """Which elements of the tile are in the triangle; known after the products, so that they keep no registers."""
+    if region.triangle is None:
+        return []
+    return [f"kept = column {'<=' if region.triangle == 'lower' else '>='} row{_diagonal(region)}"]
+
+
+def _diagonal(region: MatmulRegion) -> str:
+    return f" + {region.diagonal}" if region.diagonal else ""
+
+
+def _k_end(region: MatmulRegion) -> str:
+    return "K" if region.triangle is None else "k_end"
 
 
 def _dot(precision: str, lhs: str, rhs: str) -> str:
@@ -162,6 +177,8 @@ def _tail(region: MatmulRegion, plan: Plan) -> KernelText:
         lines.append("product = accumulator + bias")
     else:
         lines.append("product = accumulator")
+    if region.triangle is not None:
+        lines.append("product = tl.where(kept, product, 0.0)")
     epilogue = region.epilogue if can_fuse(region, plan) else None
     if region.keeps_product or epilogue is None:
         lines.append(f"tl.store({region.product}_ptr + row * COLUMNS + column, product, mask=live)")

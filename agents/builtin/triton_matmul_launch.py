@@ -10,6 +10,7 @@ from everforge.agents.builtin.triton_kernel import (
     leave_if_none,
     pointers,
 )
+from everforge.agents.builtin.triton_operands import stride_lines, stride_names
 from everforge.agents.builtin.triton_space import Choice
 
 
@@ -55,23 +56,24 @@ def _matmul_kernel(region: MatmulRegion, choice: Choice, kind: str) -> Kernel:
         purpose=f"{purposes[kind]}{tail}.",
         pointers=("operand_lhs", "operand_rhs", *pointers(matmul_buffers(region, choice.plan))),
         numbers=("ROWS",),
-        constants=("COLUMNS", "K", "TILE_M", "TILE_N", "TILE_K", "GROUP"),
+        constants=("COLUMNS", "K", *stride_names(region), "TILE_M", "TILE_N", "TILE_K", "GROUP"),
         text=bodies[kind](region, choice.plan, choice.precision),
     )
 
 
 def _tile_launch(region: MatmulRegion, choice: Choice, kernel: Kernel) -> str:
     values = ["operand_lhs", "operand_rhs", *matmul_buffers(region, choice.plan), "rows"]
-    grid = "(tiles, operand_lhs.shape[0])" if region.batched else "(tiles,)"
+    grid = "(tiles, batches)" if region.batched else "(tiles,)"
     return kernel.launch(grid, values, choice.launch_options(region.name, stages=True))
 
 
 def _persistent_launch(region: MatmulRegion, choice: Choice, kernel: Kernel) -> list[str]:
     block = "[tile_n, tile_k]" if region.rhs_transposed else "[tile_k, tile_n]"
+    seen = "operand_lhs, [tile_k, tile_m]" if region.lhs_transposed else "operand_lhs.view(rows, k), [tile_m, tile_k]"
     values = ["lhs", "rhs", *matmul_buffers(region, choice.plan), "rows"]
     grid = "(min(tiles, _multiprocessors(operand_lhs.device)),)"
     return [
-        "lhs = TensorDescriptor.from_tensor(operand_lhs.view(rows, k), [tile_m, tile_k])",
+        f"lhs = TensorDescriptor.from_tensor({seen})",
         f"rhs = TensorDescriptor.from_tensor(operand_rhs, {block})",
         kernel.launch(grid, values, choice.launch_options(region.name, stages=True)),
     ]
@@ -79,8 +81,6 @@ def _persistent_launch(region: MatmulRegion, choice: Choice, kernel: Kernel) -> 
 
 def _matmul_launcher(region: MatmulRegion, choice: Choice, body: list[str]) -> str:
     tile = [choice.number(f"{region.name}_tile_{side}") for side in "mnk"]
-    sides = "columns, k" if region.rhs_transposed else "k, columns"
-    rows = "operand_lhs.shape[1]" if region.batched else "operand_lhs.numel() // k"
     fused = triton_matmul.can_fuse(region, choice.plan)
     axes = [f"d{axis}" for axis in range(len(region.epilogue.domain))] if region.epilogue and fused else []
     arguments = ["operand_lhs", "operand_rhs", *matmul_buffers(region, choice.plan), *axes]
@@ -88,10 +88,9 @@ def _matmul_launcher(region: MatmulRegion, choice: Choice, body: list[str]) -> s
     buffers = [name for name in matmul_buffers(region, choice.plan) if name not in (region.bias, region.product)]
     counts = ", ".join(element_count(epilogue, name) for name in buffers) if epilogue is not None else ""
     lines = [
-        f"{sides} = operand_rhs.shape{'[1:]' if region.batched else ''}",
+        *_extent_lines(region),
         *([f"_check_extents(({', '.join(buffers)},), ({counts},))"] if counts else []),
-        f"rows = {rows}",
-        *leave_if_none("operand_lhs.shape[0] * rows" if region.batched else "rows"),
+        *leave_if_none("batches * rows" if region.batched else "rows"),
         f"tile_m, tile_n, tile_k, group = {', '.join(map(str, tile))}, {choice.number(f'{region.name}_group')}",
         "tiles = triton.cdiv(rows, tile_m) * triton.cdiv(columns, tile_n)",
         *body,
@@ -99,5 +98,18 @@ def _matmul_launcher(region: MatmulRegion, choice: Choice, body: list[str]) -> s
     return function_text(f"run_{region.name}", arguments, lines)
 
 
+def _extent_lines(region: MatmulRegion) -> list[str]:
+    """Statements that read the product's extents off its operands."""
+    if region.layouts is not None:
+        batches = "batches = batch_inner * max(operand_lhs.shape[0], operand_rhs.shape[0])"
+        return ["rows, k = operand_lhs.shape[2:]", "columns = operand_rhs.shape[3]", *stride_lines(region), batches]
+    sides = "columns, k" if region.rhs_transposed else "k, columns"
+    if not region.batched:
+        return [f"{sides} = operand_rhs.shape", "rows = operand_lhs.numel() // k"]
+    rows = f"operand_lhs.shape[{2 if region.lhs_transposed else 1}]"
+    return [f"batches, {sides} = operand_rhs.shape", f"rows = {rows}"]
+
+
 def _row_lengths(region: MatmulRegion) -> str:
-    return "k" + ("," if region.rhs_transposed else ", columns")
+    lengths = ["rows" if region.lhs_transposed else "k", "k" if region.rhs_transposed else "columns"]
+    return ", ".join(dict.fromkeys(lengths)) + ","

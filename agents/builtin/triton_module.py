@@ -10,6 +10,7 @@ from everforge.agents.builtin.module_text import (
     STATE_HELPERS,
     class_text,
     inputs_of,
+    laid_out_text,
     product_text,
     size_text,
     step_lines,
@@ -51,10 +52,19 @@ def _check_extents(tensors, counts):
 '''
 
 
+_STRIDES = '''
+
+def _strides(operand):
+    """Elements from one index to the next along each dimension; none along those it is broadcast along."""
+    return [0 if size == 1 else stride for size, stride in zip(operand.shape, operand.stride(), strict=True)]
+'''
+
+
 def helpers_text(module: str, kernels: str) -> str:
     """The helper functions a candidate needs."""
     chosen = [
         _CHECK if "_check_extents(" in kernels else "",
+        _STRIDES if "_strides(" in kernels else "",
         _PACKED if "_packed(" in module else "",
         _MULTIPROCESSORS if "_multiprocessors(" in kernels else "",
     ]
@@ -111,6 +121,8 @@ class _Forward:
         axes = [size_text(size) for size in epilogue.domain] if epilogue is not None else []
         persistent = self.choice.text(f"{region.name}_kernel") == "persistent"
         operands = [self._operand(region.lhs, casts=persistent), self._operand(region.rhs, casts=persistent)]
+        if region.layouts is not None:
+            operands = [laid_out_text(text, layout) for text, layout in zip(operands, region.layouts, strict=True)]
         yield self._call(region.name, [*operands, *matmul_buffers(shown, self.plan), *axes])
         if region.epilogue is not None and not fused:
             yield from self._region(tail_of(region))
@@ -118,7 +130,7 @@ class _Forward:
     def _vendor_product(self, region: MatmulRegion) -> Iterator[str]:
         lhs, rhs = self._operand(region.lhs, casts=True), self._operand(region.rhs, casts=True)
         bias = self._operand(region.bias, casts=True) if region.bias is not None else None
-        product = product_text(region, lhs, rhs, bias)
+        product = product_text(region, self.plan, lhs, rhs, bias)
         returns_low = region.product in self.stored_low or (region.epilogue is not None and not region.keeps_product)
         yield f"{region.product} = {product}{'' if returns_low or not self.low else '.float()'}"
 

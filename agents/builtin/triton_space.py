@@ -270,16 +270,19 @@ def _kernels(region: MatmulRegion, precision: str, device: DeviceKind) -> tuple[
 
     In plain fp32 the vendor's product leads: Triton's has no tensor cores to use. TF32 is Triton's alone, because
     the vendor's needs a global switch. On Hopper the vendor's is about 10 % faster alone; a pointwise epilogue on
-    the accumulators saves the product's way to memory and back, about as much. There `tile` took 3 to 6 times as
-    long and is left out.
+    the accumulators saves the product's way to memory and back, about as much, and a triangle saves half the
+    product. There `tile` took 3 to 6 times as long and is left out.
     """
     if precision == "fp32":
         return ("torch", "tile")
     if region.batched or device is not DeviceKind.CUDA:
-        return ("tile",) if precision == "tf32" else ("torch", "tile")
+        if precision == "tf32":
+            return ("tile",)
+        return ("torch", "tile") if region.triangle is None else ("tile", "torch")
     if precision == "tf32":
         return ("persistent",)
-    return ("torch", "persistent") if region.epilogue is None else ("persistent", "torch")
+    is_plain = region.epilogue is None and region.triangle is None
+    return ("torch", "persistent") if is_plain else ("persistent", "torch")
 
 
 def tail_of(region: MatmulRegion) -> KernelRegion:

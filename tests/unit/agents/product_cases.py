@@ -1,0 +1,104 @@
+"""References of matrix products for `test_builtin_products.py`, interpreted or compiled by the process of
+`triton_cases.py`: `product_cases.py interpret|compile FOLDER` prints one JSON object.
+"""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def _load_cases() -> Any:
+    spec = importlib.util.spec_from_file_location("triton_cases", Path(__file__).with_name("triton_cases.py"))
+    if spec is None or spec.loader is None:
+        raise ImportError("triton_cases")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["triton_cases"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+cases = _load_cases()
+along, products = cases.along, cases.products
+
+
+def einsum(equation: str) -> Callable[..., torch.Tensor]:
+    return lambda a, b: torch.relu(torch.einsum(equation, a, b))
+
+
+FP32 = products("tile", "fp32")
+LOW = {"tolerance": 2e-2}
+SCORES, MIXED = "bqhd,bkhd->bhqk", "bhqk,bkhd->bqhd"
+
+CASES: dict[str, Any] = {
+    "transposed-a": along(lambda a, b: a.T @ b, (72, 40), (72, 64), parameters=FP32),
+    "transposed-both": along(lambda a, b: a.T @ b.T + 1, (70, 33), (65, 70), parameters=FP32),
+    "transposed-a-persistent": along(
+        lambda a, b: a.T @ b,
+        *((72, 40), (72, 64)),
+        parameters=products("persistent", "bf16"),
+        compiled_shapes=((8192, 2048), (8192, 4096)),
+        **LOW,
+    ),
+    "transposed-both-persistent": along(
+        lambda a, b: torch.relu(a.T @ b.T),
+        *((72, 40), (64, 72)),
+        parameters=products("persistent", "bf16"),
+        compiled_shapes=((8192, 2048), (4096, 8192)),
+        **LOW,
+    ),
+    "transposed-a-vendor": along(lambda a, b: a.T @ b, (72, 40), (72, 64), parameters=products("torch", "bf16"), **LOW),
+    "batched-transposed": along(lambda q, k: torch.bmm(q, k.mT) / 8, (3, 33, 40), (3, 50, 40), parameters=FP32),
+    "batched-transposed-a": along(lambda q, k: torch.bmm(q.mT, k), (3, 40, 33), (3, 40, 50), parameters=FP32),
+    "batched-transposed-vendor": along(
+        lambda q, k: torch.bmm(q, k.mT) / 8, (3, 33, 40), (3, 50, 40), parameters=products("torch", "bf16"), **LOW
+    ),
+    **{
+        f"{name}{suffix}": along(function, *shapes, parameters=chosen, tolerance=tolerance)
+        for name, function, shapes in (
+            ("scores", einsum(SCORES), ((2, 33, 3, 40), (2, 20, 3, 40))),
+            ("mixed", einsum(MIXED), ((2, 3, 33, 20), (2, 20, 3, 40))),
+            ("broadcast", lambda a, b: torch.relu(a @ b), ((2, 3, 20, 40), (3, 40, 33))),
+            ("tokens-first", lambda a, b: torch.relu(a.permute(1, 0, 2) @ b), ((4, 5, 40), (40, 33))),
+        )
+        for suffix, chosen, tolerance in (
+            ("", FP32, 4e-6),
+            ("-bf16", products("tile", "bf16"), 2e-2),
+            ("-vendor", products("torch", "bf16"), 2e-2),
+        )
+    },
+    "added-product": along(
+        lambda c, a, b: torch.baddbmm(c, a, b, alpha=0.05, beta=2),
+        *((3, 1, 50), (3, 33, 40), (3, 40, 50)),
+        parameters=FP32,
+    ),
+    "upper-triangle": along(lambda a, b: torch.triu(a @ b), (200, 40), (40, 300), parameters=FP32),
+    "lower-triangle-batched": along(lambda a, b: torch.tril(a @ b.mT, 1) + 1, *2 * ((3, 150, 40),), parameters=FP32),
+    "lower-triangle-persistent": along(
+        lambda a, b: torch.relu(torch.tril(a @ b, -1)),
+        *((200, 40), (40, 304)),
+        parameters=products("persistent", "bf16"),
+        compiled_shapes=((4096, 4096), (4096, 4096)),
+        **LOW,
+    ),
+    "lower-triangle-vendor": along(
+        lambda a, b: torch.tril(a @ b, -1), (20, 40), (40, 30), parameters=products("torch", "bf16"), **LOW
+    ),
+    "vector": along(lambda a, b: a @ b + 1, (33, 300), (300,), tolerance=1e-5),
+    "one-output": cases.Case(lambda: nn.Linear(300, 1), ((33, 300),), tolerance=1e-5),
+}
+cases.CASES.clear()
+cases.CASES.update(CASES)
+
+if __name__ == "__main__":
+    mode, folder = sys.argv[1], Path(sys.argv[2])
+    work = {"interpret": cases.interpreted, "compile": cases.compiled}[mode]
+    with nullcontext() if mode == "compile" else cases.interpret():
+        found = {path.stem: work(path.stem, folder) for path in sorted(folder.glob("*.py"))}
+    sys.stdout.write(json.dumps(found))

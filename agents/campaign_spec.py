@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from everforge.agents.git_task import text_at_commit
 from everforge.agents.oci_task import text_at_digest
+from everforge.agents.task_login import Login
 from everforge.errors import ManifestError, UsageError
 from everforge.model.base import Record
 from everforge.model.campaign import CampaignSpec, ModelSettings
@@ -53,7 +54,11 @@ def read_text(path: Path) -> str:
 
 
 def assignment_of(
-    optimization: KernelOptimization, pool: str, device: DeviceKind, task_file: Path | None
+    optimization: KernelOptimization,
+    pool: str,
+    device: DeviceKind,
+    task_file: Path | None = None,
+    login: Login | None = None,
 ) -> Assignment:
     """The campaign of one target. Raises ManifestError for a target or a task it does not have.
 
@@ -67,21 +72,22 @@ def assignment_of(
         raise ManifestError(f"KernelOptimization {metadata.name} has no uid: it must come from the API server")
     campaign = CampaignSpec(
         name=f"{metadata.namespace}.{metadata.name}.{pool}",
-        task=_task(optimization, task_file),
+        task=_task(optimization, task_file, login),
         device=device,
         budget=spec.budget.resolved(),
         generators=tuple(GeneratorKind(name) for name in spec.generators),
         target_speedup=_target_speedup(target),
         model=None if spec.llm is None else _model(spec.llm),
+        search=spec.search.resolved(),
     )
     return Assignment(spec=campaign, owner=ClaimOwner(name=metadata.name, uid=metadata.uid), priority=spec.priority)
 
 
-def _task(optimization: KernelOptimization, task_file: Path | None) -> TaskSpec:
+def _task(optimization: KernelOptimization, task_file: Path | None, login: Login | None) -> TaskSpec:
     spec = optimization.spec
     return TaskSpec(
         name=f"{optimization.metadata.namespace}.{optimization.metadata.name}",
-        source=_source(optimization, task_file),
+        source=_source(optimization, task_file, login),
         variants=tuple(variant.resolved() for variant in spec.variants),
         precision=spec.precision,
         mode=spec.task.mode,
@@ -91,16 +97,16 @@ def _task(optimization: KernelOptimization, task_file: Path | None) -> TaskSpec:
     )
 
 
-def _source(optimization: KernelOptimization, task_file: Path | None) -> str:
+def _source(optimization: KernelOptimization, task_file: Path | None, login: Login | None) -> str:
     task = optimization.spec.task
     if task.inline is not None:
         return task.inline
     if task_file is not None:
         return read_text(task_file)
     if task.git is not None:
-        return text_at_commit(task.git)
+        return text_at_commit(task.git, login)
     if task.oci is not None:
-        return text_at_digest(task.oci)
+        return text_at_digest(task.oci, login)
     raise ManifestError("spec.task: the task is in a ConfigMap, so --task-file must name where it is mounted")
 
 

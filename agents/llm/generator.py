@@ -11,8 +11,9 @@ from everforge.agents.llm.api_key import ApiKeySource, ambient_secrets
 from everforge.agents.llm.chat import ChatReply, ChatTransport, Message
 from everforge.agents.llm.client import LiteLlmClient, lacks_key, price_table, provider_of
 from everforge.agents.llm.exchange import Exchange, Sleep
+from everforge.agents.llm.ideas import ideas_in, planning_messages
 from everforge.agents.llm.parse import declaration, extract
-from everforge.agents.llm.plan import Move, next_move
+from everforge.agents.llm.plan import Aim, Move, asked_move
 from everforge.agents.llm.pricing import price_of
 from everforge.agents.llm.prompt import ask_again, build_messages
 from everforge.agents.llm.redact import Redactor
@@ -68,15 +69,20 @@ class LlmGenerator:
         price_of(self._settings, price_table(), budget)
 
     def propose(self, context: SearchContext) -> Proposal:
-        """Ask for the next candidate; re-ask once if the reply holds none.
+        """Ask for what the campaign's policy wants next; re-ask once if the reply holds no candidate.
+
+        Where that is to plan, the model names ideas first, in a call of its own, and then codes the first of them.
 
         Raises UsageError for settings that cannot work (unknown provider or price, unreadable key), and, as
         long as nothing has been spent, BudgetExceeded and ModelUnavailable. Later these two end up in the note
         of a Proposal without a candidate, so that the spend is not lost.
         """
         exchange = self._open(context)
-        move = next_move(context.trials)
+        move = asked_move(context)
         try:
+            if move.aim is Aim.PLAN:
+                reply = exchange.ask(planning_messages(context, move))
+                move = move.model_copy(update={"ideas": ideas_in(reply.text)})
             return self._ask(exchange, build_messages(context, move), move)
         except (BudgetExceeded, ModelUnavailable) as refusal:
             if exchange.spend == Spend():
@@ -125,7 +131,8 @@ def _candidate(source: str, reply: ChatReply, move: Move, model: str) -> Candida
         model=model,
         strategy=said.strategy or move.aim,
         rewrites=said.rewrites,
-        parent=None if move.parent is None else move.parent.trial_id,
+        parent=move.plan.parent,
+        lineage=move.lineage,
     )
 
 

@@ -8,6 +8,7 @@ from importlib import resources
 
 from everforge.agents.llm.chat import Message, Role
 from everforge.agents.llm.feedback import best_section, caught_section, failure_section, history_section
+from everforge.agents.llm.ideas import idea_request, inspirations_section
 from everforge.agents.llm.plan import Aim, Move
 from everforge.agents.llm.quote import inline, shortened
 from everforge.agents.llm.task_brief import device_section, task_section
@@ -35,6 +36,8 @@ _REQUESTS = {
     Aim.OPTIMISE: "Write a faster candidate than the best one above, still correct. Say what limits that "
     "one, and change one thing that matters; do not repeat a trial.",
 }
+# Once there is an idea to code, planning asks for the same as optimising does.
+_REQUESTS[Aim.PLAN] = _REQUESTS[Aim.OPTIMISE]
 
 
 def build_messages(context: SearchContext, move: Move) -> tuple[Message, ...]:
@@ -46,12 +49,18 @@ def build_messages(context: SearchContext, move: Move) -> tuple[Message, ...]:
         "" if move.best is None else best_section(move.best),
         "" if move.failed is None else failure_section(disclosed(move.failed)),
         "" if move.caught is None else caught_section(disclosed(move.caught)),
-        f"## What is asked\n\n{_REQUESTS[move.aim]}",
+        inspirations_section(move.inspirations),
+        f"## What is asked\n\n{_REQUESTS[_aim(move)]}{idea_request(move.idea)}",
     ]
     return (
         Message(role=Role.SYSTEM, content=contract(context.facts.environment)),
         Message(role=Role.USER, content="\n\n".join(section for section in sections if section)),
     )
+
+
+def _aim(move: Move) -> Aim:
+    """What is asked in words: a plan at the very beginning ends in a first candidate."""
+    return Aim.WRITE if move.aim is Aim.PLAN and move.best is None else move.aim
 
 
 def ask_again(messages: tuple[Message, ...], reply: str, reason: str) -> tuple[Message, ...]:

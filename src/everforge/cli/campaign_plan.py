@@ -44,6 +44,7 @@ def planned_campaigns(file: ManifestFile, overrides: Overrides) -> tuple[Campaig
             generators=_generators(file, overrides),
             target_speedup=_target_speedup(target, overrides),
             model=_model(file.manifest.spec.llm, overrides),
+            search=file.manifest.spec.search.resolved(),
         )
         for device, target in _targets(file, overrides.device)
     )

@@ -10,6 +10,7 @@ from everforge.model.candidate import GeneratorKind
 from everforge.model.device import DeviceKind
 from everforge.model.evaluation import SCHEMA_VERSION
 from everforge.model.interval import Interval
+from everforge.model.search_settings import SearchSettings
 from everforge.model.session import TaskFacts
 from everforge.model.tally import Tally
 from everforge.model.task import TaskSpec
@@ -34,6 +35,8 @@ class StopReason(StrEnum):
     """Why a campaign ended."""
 
     TARGET = "target reached"
+    LIGHT = "close to the speed of light"
+    PLATEAU = "no longer getting faster"
     BUDGET = "budget spent"
     EXHAUSTED = "generators have nothing more to propose"
     INTERRUPTED = "interrupted"
@@ -61,10 +64,11 @@ class CampaignSpec(Record):
     generators: tuple[GeneratorKind, ...] = (GeneratorKind.BUILTIN,)
     target_speedup: float | None = Field(None, gt=0)
     model: ModelSettings | None = None
+    search: SearchSettings = SearchSettings()
 
     @property
     def campaign_id(self) -> str:
-        """Identity: name, task and device. A raised budget or another model resumes the same campaign."""
+        """Identity: name, task and device. A raised budget, another model or policy resumes the same campaign."""
         return digest_of([self.name, self.task.digest, self.device]).removeprefix("sha256:")[:16]
 
 

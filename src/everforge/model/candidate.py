@@ -5,6 +5,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from everforge.model.base import Record, digest_of
+from everforge.model.lineage import Lineage
 
 ParameterValue = bool | int | float | str
 
@@ -38,6 +39,7 @@ class Candidate(Record):
     parameters: dict[str, ParameterValue] = Field(default_factory=dict, description="Tuned constants")
     rewrites: tuple[str, ...] = Field((), description="Algebraic shortcuts the generator declares")
     parent: str | None = Field(None, description="Trial id this candidate was derived from")
+    lineage: Lineage | None = Field(None, description="The ask of a search policy it answers, None if none did")
 
     @property
     def digest(self) -> str:

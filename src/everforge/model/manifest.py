@@ -22,9 +22,11 @@ from everforge.model.scalars import (
     Decimal,
     DnsLabel,
     DnsSubdomain,
+    Fraction,
     PinnedImage,
     PositiveCount,
 )
+from everforge.model.search_settings import Plateau, PolicyKind, SearchSettings
 from everforge.model.task import InputContract, Mode, Variant, constant_from_text
 
 API_VERSION = "everforge.dev/v1alpha1"
@@ -95,13 +97,21 @@ class TaskSource(ApiRecord):
             twin="_inline_is_short",
             field="inline",
         ),
+        Rule(
+            cel="!has(self.secretName) || has(self.git) || has(self.oci)",
+            message="secretName is the login for git or oci; the task comes from neither",
+            twin="_login_is_for_a_server",
+        ),
     )
 
     inline: str | None = Field(None, max_length=MAX_INLINE_BYTES, description="The task file itself, up to 64 KiB")
     config_map: ConfigMapKey | None = Field(None, description="The task file is in a ConfigMap")
     git: GitSource | None = Field(None, description="The task file is in a git repository")
-    oci: PinnedImage | None = Field(
-        None, description="The task file is an artifact in a registry that anybody may read, pinned by digest"
+    oci: PinnedImage | None = Field(None, description="The task file is an artifact in a registry, pinned by digest")
+    secret_name: DnsSubdomain | None = Field(
+        None,
+        description="Secret whose keys `task-username` and `task-password` open a private repository or registry over "
+        "https; cluster only, where agents mount it and runners never do",
     )
     mode: Mode = Field(Mode.EVAL, description="How the reference is run: an inference fleet runs eval")
     trainable: bool = Field(False, description="Parameters may change between calls")
@@ -120,6 +130,12 @@ class TaskSource(ApiRecord):
         given = [name for name in ("inline", "config_map", "git", "oci") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"exactly one of inline, configMap, git, oci must be set, got {len(given)}")
+        return self
+
+    @model_validator(mode="after")
+    def _login_is_for_a_server(self) -> Self:
+        if self.secret_name is not None and self.git is None and self.oci is None:
+            raise ValueError("secretName is the login for git or oci; the task comes from neither")
         return self
 
 
@@ -198,6 +214,36 @@ class BudgetSpec(ApiRecord):
         )
 
 
+class PlateauSpec(ApiRecord):
+    """Stop when the best speedup grows no longer."""
+
+    trials: Annotated[int, Field(ge=1, le=10000)] = Field(
+        20, description="Judged candidates in a row without that much gained"
+    )
+    percent: Annotated[int, Field(ge=1, le=100)] = Field(1, description="Growth of the best speedup that still counts")
+
+
+class SearchSpec(ApiRecord):
+    """How the model is asked, and when there is good reason to stop; absent stop rules do not apply."""
+
+    policy: PolicyKind = Field(PolicyKind.GREEDY, description="Who decides what the model is asked next")
+    seed: Annotated[int, Field(ge=0, le=MAX_INTEGER)] = Field(0, description="Seed of the policy's own draws")
+    plateau: PlateauSpec | None = Field(None, description="Stop when the best speedup grows no longer")
+    sol_fraction: Fraction | None = Field(
+        None, description='Stop once a champion is confirmed at this share of the roofline\'s rate, such as "0.9"'
+    )
+
+    def resolved(self) -> SearchSettings:
+        """The settings as campaigns know them."""
+        plateau = self.plateau
+        return SearchSettings(
+            policy=self.policy,
+            seed=self.seed,
+            plateau=None if plateau is None else Plateau(trials=plateau.trials, percent=float(plateau.percent)),
+            sol_fraction=None if self.sol_fraction is None else float(self.sol_fraction),
+        )
+
+
 class Retention(ApiRecord):
     """What is cleaned up after the end."""
 
@@ -261,6 +307,7 @@ class KernelOptimizationSpec(ApiRecord):
     ] = Field(["builtin"], description="Who proposes candidates; builtin needs no LLM")
     llm: LlmSpec | None = Field(None, description="The model that writes candidates")
     budget: BudgetSpec = Field(BudgetSpec(), description="What the campaign of one target may use")
+    search: SearchSpec = Field(SearchSpec(), description="How the model is asked, and when to stop for good reason")
     suspend: bool = Field(False, description="Stop, keep what was found, and go on when this is false again")
     priority: Annotated[int, Field(ge=-1000, le=1000)] = Field(
         0, description="Higher gets runners first; among equals, namespaces take turns"

@@ -21,6 +21,7 @@ QUALIFIED_NAME = (
 )
 LABEL_VALUE = "^([a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?)?$"
 DECIMAL = "^[0-9]{1,6}([.][0-9]{1,4})?$"
+FRACTION = "^(0[.][0-9]*[1-9][0-9]*|1([.]0+)?)$"
 QUANTITY = "^[0-9]{1,9}([.][0-9]{1,3})?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"
 ARCHITECTURE = "^[a-z0-9][a-z0-9_.-]*$"
 COMMIT = "^[0-9a-f]{40}$"
@@ -36,6 +37,7 @@ MEANINGS = {
     QUALIFIED_NAME: "a name, with or without a domain before it, such as nvidia.com/gpu",
     LABEL_VALUE: "a label's value: letters, digits, dashes, underscores and dots",
     DECIMAL: 'a decimal number in quotes, such as "1.5"',
+    FRACTION: 'a share in quotes, above 0 and at most 1, such as "0.9"',
     QUANTITY: 'a quantity in quotes, such as "500m" or "16Gi"',
     ARCHITECTURE: "an architecture in lower case, such as x86_64, sm_90, xe2",
     COMMIT: "a full commit: 40 hex digits",
@@ -54,6 +56,7 @@ ConfigKey = Annotated[str, Field(pattern=CONFIG_KEY, max_length=253)]
 QualifiedName = Annotated[str, Field(pattern=QUALIFIED_NAME, max_length=253)]
 LabelValue = Annotated[str, Field(pattern=LABEL_VALUE, max_length=63)]
 Decimal = Annotated[str, Field(pattern=DECIMAL, max_length=11)]
+Fraction = Annotated[str, Field(pattern=FRACTION, max_length=8)]
 Quantity = Annotated[str, Field(pattern=QUANTITY, max_length=16)]
 Commit = Annotated[str, Field(pattern=COMMIT, max_length=40)]
 Digest = Annotated[str, Field(pattern=DIGEST, max_length=71)]

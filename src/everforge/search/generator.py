@@ -15,10 +15,12 @@ from everforge.model.candidate import Candidate, GeneratorKind
 from everforge.model.session import TaskFacts, VariantFacts
 from everforge.model.trial import Conversation, Trial
 from everforge.search.disclosure import disclosed
+from everforge.search.policies.base import Plan
 
 
 class SearchContext(Record):
-    """What a generator may know: the campaign, the facts of its task, every finished trial, the spend.
+    """What a generator may know: the campaign, the facts of its task, every finished trial, the spend,
+    and what is asked of models elsewhere at the same time.
 
     Of re-measurements it holds what `disclosure.py` lets through: nothing of held-out shapes.
     """
@@ -27,6 +29,7 @@ class SearchContext(Record):
     facts: TaskFacts
     trials: tuple[Trial, ...]
     spent: Spend
+    in_flight: tuple[Plan, ...] = ()
 
     @field_validator("trials")
     @classmethod

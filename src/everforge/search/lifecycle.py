@@ -7,6 +7,7 @@ again under another budget, or on a mended machine, is a new sitting that starts
 from everforge.errors import EverforgeError
 from everforge.model.base import digest_of
 from everforge.model.campaign import CampaignRecord, CampaignSpec, CampaignState, StopReason
+from everforge.model.search_settings import SearchSettings
 
 _FOLLOWS: dict[CampaignState, frozenset[CampaignState]] = {
     CampaignState.RUNNING: frozenset({CampaignState.INTERRUPTED, CampaignState.SUCCEEDED, CampaignState.FAILED}),
@@ -34,8 +35,14 @@ def conclude(state: CampaignState, reason: StopReason) -> CampaignState:
 
 
 def spec_digest(spec: CampaignSpec) -> str:
-    """Identity of everything asked of a campaign, its budget, target and generators included."""
-    return digest_of(spec.model_dump(mode="json"))
+    """Identity of everything asked of a campaign, its budget, target and generators included.
+
+    A search as it always was is left out, so that campaigns from before there was a choice stay settled.
+    """
+    asked = spec.model_dump(mode="json")
+    if spec.search == SearchSettings():
+        del asked["search"]
+    return digest_of(asked)
 
 
 def is_settled(previous: CampaignRecord | None, spec: CampaignSpec) -> bool:

@@ -23,6 +23,7 @@ from everforge.agents.pod import Pod, say
 from everforge.agents.reporting import reporting
 from everforge.agents.runner_client import OVER_TCP, Patience
 from everforge.agents.runner_supply import RunnerSupply
+from everforge.agents.task_login import Login
 from everforge.errors import EverforgeError, UsageError
 from everforge.model.device import DeviceKind
 from everforge.model.runner_claim import ClaimOwner
@@ -44,6 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device-pool", required=True, metavar="POOL", help="DevicePool to claim runners of")
     parser.add_argument("--device", type=DeviceKind, help="with --manifest: the kind of the pool's devices")
     parser.add_argument("--task-file", type=Path, metavar="FILE", help="with --manifest: the task, if it is not inline")
+    parser.add_argument(
+        "--task-login", type=Path, metavar="DIRECTORY", help="with --manifest: the mounted Secret of its task's server"
+    )
     parser.add_argument("--owner", metavar="NAME/UID", help="with --spec: the KernelOptimization it is for")
     parser.add_argument("--claim", metavar="NAME", default=socket.gethostname(), help="what claims' names begin with")
     parser.add_argument("--requester", metavar="POD", default=socket.gethostname(), help="this pod's name")
@@ -97,7 +101,8 @@ def _assignment(arguments: argparse.Namespace) -> Assignment:
     if arguments.device is None:
         raise UsageError("--manifest needs --device, the kind of the pool's devices")
     manifest = read_manifest(arguments.manifest)
-    return assignment_of(manifest, arguments.device_pool, arguments.device, arguments.task_file)
+    login = Login.mounted_at(arguments.task_login) if arguments.task_login is not None else None
+    return assignment_of(manifest, arguments.device_pool, arguments.device, arguments.task_file, login)
 
 
 def _runners(arguments: argparse.Namespace, assignment: Assignment) -> ClaimedRunners:

@@ -1,4 +1,8 @@
-"""Fetches a task file from a git commit; `cli/task_source.py` and an agent's pod call it."""
+"""Fetches a task file from a git commit; `cli/task_source.py` and an agent's pod call it.
+
+On a workstation git asks for passwords as it is set up to; a pod gives it the login of a Secret, through git's own
+`store` helper, which hands a password to the server it belongs to and to no other.
+"""
 
 import os
 import re
@@ -7,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from everforge.agents.task_login import Login, is_private
 from everforge.errors import HarnessFault, UsageError
 from everforge.model.manifest import GitSource
 
@@ -18,6 +23,8 @@ _AWAY = re.compile(
     r"|Network is unreachable|Operation timed out|returned error: (429|5\d\d)|early EOF|unexpected disconnect"
     "|did not end within"
 )
+# What it says where the server wants a login, or another one.
+_CLOSED = re.compile("Authentication failed|could not read (Username|Password)|returned error: 40[13]")
 
 
 class GitRefused(UsageError):
@@ -29,21 +36,16 @@ class GitRefused(UsageError):
 
 
 class GitUnreachable(HarnessFault):
-    """The repository's server does not answer now: to be tried again."""
+    """The repository's server does not give anything now: to be tried again."""
 
 
-def text_at_commit(source: GitSource) -> str:
+def text_at_commit(source: GitSource, login: Login | None = None) -> str:
     """The file's text.
 
     Raises GitRefused for what git cannot fetch, GitUnreachable where it may another time, UsageError without git.
     """
     with tempfile.TemporaryDirectory(prefix="everforge-git-") as directory:
-        fetched = _git(["init", "--quiet"], directory) or _git(
-            ["fetch", "--quiet", "--depth", "1", "--", source.url, source.commit], directory
-        )
-        if fetched:
-            kind = GitUnreachable if _AWAY.search(fetched) else GitRefused
-            raise kind(f"cannot fetch commit {source.commit} of {source.url}: {fetched}")
+        _fetch(source, login, directory)
         path = Path(directory) / "task"
         shown = _git(["show", f"FETCH_HEAD:{source.path}"], directory, path)
         if shown:
@@ -52,6 +54,32 @@ def text_at_commit(source: GitSource) -> str:
             return path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             raise GitRefused(f"{source.path} is not UTF-8 text", "path") from None
+
+
+def _fetch(source: GitSource, login: Login | None, directory: str) -> None:
+    options = [] if login is None else _helper(source, login, directory)
+    fetch = [*options, "fetch", "--quiet", "--depth", "1", "--", source.url, source.commit]
+    if said := _git(["init", "--quiet"], directory) or _git(fetch, directory):
+        what = f"cannot fetch commit {source.commit} of {source.url}: {said}"
+        raise _failure(what, said, login)
+
+
+def _failure(what: str, said: str, login: Login | None) -> GitRefused | GitUnreachable:
+    if _CLOSED.search(said):
+        if login is not None:
+            return GitUnreachable(f"{what}; correct the Secret of spec.task.secretName: the next attempt reads it anew")
+        return GitRefused(f"{what}; on a cluster, name a Secret with the login in spec.task.secretName")
+    return (GitUnreachable if _AWAY.search(said) else GitRefused)(what)
+
+
+def _helper(source: GitSource, login: Login, directory: str) -> list[str]:
+    """Options by which git finds the login in a file of its own, and no other helper."""
+    if not is_private(source.url):
+        raise GitRefused(f"{source.url} is not https://, and a password is sent to no other", "url")
+    file = Path(directory) / "login"
+    file.touch(mode=0o600)
+    file.write_text(login.url_of(source.url) + "\n", encoding="utf-8")
+    return ["-c", "credential.helper=", "-c", f"credential.helper=store --file={file}"]
 
 
 def _git(arguments: Sequence[str], directory: str, output: Path | None = None) -> str:

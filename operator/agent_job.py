@@ -6,6 +6,7 @@ another one at any time. Of the cluster it may use RunnerClaims of its own names
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from everforge.model.device_pool import DevicePool
@@ -27,6 +28,7 @@ from everforge.operator.settings import Settings
 
 CAMPAIGN_DIRECTORY = "/etc/everforge/campaign"
 TASK_DIRECTORY = "/etc/everforge/task"
+LOGIN_DIRECTORY = "/etc/everforge/login"
 LLM_DIRECTORY = "/etc/everforge/llm"
 MANIFEST_FILE = "kerneloptimization.json"
 METRICS_PORT = 9464
@@ -34,14 +36,25 @@ METRICS_PORT = 9464
 GRACE_SECONDS = 60
 
 
-def references_of(optimization: KernelOptimization) -> tuple[Reference, ...]:
-    """The Secrets and ConfigMaps that the agents of an object mount."""
+@dataclass(frozen=True)
+class Mounted:
+    """A Secret or ConfigMap of the namespace that an agent reads as files: `volume` is its name in the pod."""
+
+    volume: str
+    directory: str
+    source: Reference
+
+
+def mounted_by(optimization: KernelOptimization) -> tuple[Mounted, ...]:
+    """What the agents of an object mount beside their campaign: a task, the login for one, and the model's key."""
     spec, namespace = optimization.spec, optimization.metadata.namespace
     found = []
-    if spec.task.config_map is not None:
-        found.append(Reference("ConfigMap", namespace, spec.task.config_map.name))
-    if spec.llm is not None and spec.llm.secret_name is not None:
-        found.append(Reference("Secret", namespace, spec.llm.secret_name))
+    if (task := spec.task.config_map) is not None:
+        found.append(Mounted("task", TASK_DIRECTORY, Reference("ConfigMap", namespace, task.name, (task.key,))))
+    if (login := spec.task.secret_name) is not None:
+        found.append(Mounted("login", LOGIN_DIRECTORY, Reference("Secret", namespace, login, names.LOGIN_KEYS)))
+    if spec.llm is not None and (key := spec.llm.secret_name) is not None:
+        found.append(Mounted("llm", LLM_DIRECTORY, Reference("Secret", namespace, key, (names.API_KEY,))))
     return tuple(found)
 
 
@@ -96,33 +109,29 @@ def _metadata(optimization: KernelOptimization, pool: DevicePool, spec: str, att
 
 
 def _pod(optimization: KernelOptimization, pool: DevicePool, config_map: str, settings: Settings) -> dict[str, Any]:
-    volumes, mounts = _mounted(optimization, config_map)
+    mounted = mounted_by(optimization)
+    campaign = {"name": "campaign", "configMap": {"name": config_map}}
+    mounts = [_mount("campaign", CAMPAIGN_DIRECTORY), *(_mount(one.volume, one.directory) for one in mounted)]
     return {
         "serviceAccountName": settings.agent_service_account,
         "automountServiceAccountToken": True,
         "securityContext": pod_security(),
         "containers": [_container(optimization, pool, settings, mounts)],
-        "volumes": [*scratch_volumes(settings.scratch_size), *volumes],
+        "volumes": [*scratch_volumes(settings.scratch_size), campaign, *map(_volume, mounted)],
     }
 
 
-def _mounted(optimization: KernelOptimization, config_map: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Volumes and their mounts: the campaign, a task that is in a ConfigMap, and the model's key."""
-    spec = optimization.spec
-    volumes: list[dict[str, Any]] = [{"name": "campaign", "configMap": {"name": config_map}}]
-    mounts: list[dict[str, Any]] = [{"name": "campaign", "mountPath": CAMPAIGN_DIRECTORY, "readOnly": True}]
-    if spec.task.config_map is not None:
-        source = spec.task.config_map
-        items = [{"key": source.key, "path": source.key}]
-        volumes.append({"name": "task", "configMap": {"name": source.name, "items": items}})
-        mounts.append({"name": "task", "mountPath": TASK_DIRECTORY, "readOnly": True})
-    if spec.llm is not None and spec.llm.secret_name is not None:
-        items = [{"key": names.API_KEY, "path": names.API_KEY}]
-        # 0440 with the pod's fsGroup: the agent reads it, and nobody writes it.
-        secret = {"secretName": spec.llm.secret_name, "items": items, "defaultMode": 0o440}
-        volumes.append({"name": "llm", "secret": secret})
-        mounts.append({"name": "llm", "mountPath": LLM_DIRECTORY, "readOnly": True})
-    return volumes, mounts
+def _volume(mounted: Mounted) -> dict[str, Any]:
+    source = mounted.source
+    items = [{"key": key, "path": key} for key in source.keys]
+    if source.kind == "ConfigMap":
+        return {"name": mounted.volume, "configMap": {"name": source.name, "items": items}}
+    # 0440 with the pod's fsGroup: the agent reads it, and nobody writes it.
+    return {"name": mounted.volume, "secret": {"secretName": source.name, "items": items, "defaultMode": 0o440}}
+
+
+def _mount(volume: str, directory: str) -> dict[str, Any]:
+    return {"name": volume, "mountPath": directory, "readOnly": True}
 
 
 def _container(
@@ -153,6 +162,8 @@ def _arguments(optimization: KernelOptimization, pool: DevicePool, settings: Set
     spec = optimization.spec
     if spec.task.config_map is not None:
         arguments += ["--task-file", f"{TASK_DIRECTORY}/{spec.task.config_map.key}"]
+    if spec.task.secret_name is not None:
+        arguments += ["--task-login", LOGIN_DIRECTORY]
     if spec.llm is not None and spec.llm.secret_name is not None:
         arguments += ["--api-key-file", f"{LLM_DIRECTORY}/{names.API_KEY}"]
     if settings.tracking_uri is not None:

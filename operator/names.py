@@ -19,8 +19,9 @@ ATTEMPT = f"{GROUP}/attempt"
 SPEC = f"{GROUP}/spec"
 KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
 
-# The key of an LlmSpec's Secret that holds the model's key.
+# The key of an LlmSpec's Secret that holds the model's key, and those of a TaskSource's that hold a login.
 API_KEY = "api-key"
+LOGIN_KEYS = ("task-username", "task-password")
 
 AGENT = "agent"
 RUNNER = "runner"

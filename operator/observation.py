@@ -11,7 +11,7 @@ from everforge.model.device_pool import DevicePool
 from everforge.model.manifest import KernelOptimization
 from everforge.model.runner_claim import RunnerClaim
 from everforge.operator import names
-from everforge.operator.agent_job import references_of
+from everforge.operator.agent_job import mounted_by
 from everforge.operator.cluster import (
     CLAIMS,
     CONFIG_MAPS,
@@ -121,7 +121,7 @@ def _missing(optimization: KernelOptimization, jobs: Sequence[Job], cluster: Clu
     agents = {job.pool for job in jobs if job.role == "agent" and not job.finished}
     if is_over(optimization) or all(target.device_pool in agents for target in optimization.spec.targets):
         return frozenset()
-    return frozenset(reference for reference in references_of(optimization) if _is_missing(reference, cluster))
+    return frozenset(one.source for one in mounted_by(optimization) if _is_missing(one.source, cluster))
 
 
 def _is_missing(reference: Reference, cluster: Cluster) -> bool:

@@ -27,11 +27,12 @@ class Key:
 
 @dataclass(frozen=True, order=True)
 class Reference:
-    """A Secret or ConfigMap that an object names; whether it exists is all that is ever asked."""
+    """A Secret or ConfigMap that an object names, with the keys it is to have; only whether it exists is ever asked."""
 
     kind: Literal["Secret", "ConfigMap"]
     namespace: str
     name: str
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from everforge.model.manifest import KernelOptimization, Target
 from everforge.model.runner_claim import ClaimCondition
 from everforge.operator import names
 from everforge.operator.actions import Action, CreateConfigMap, CreateJob, Requeue
-from everforge.operator.agent_job import agent_job, campaign_file, references_of
+from everforge.operator.agent_job import agent_job, campaign_file, mounted_by
 from everforge.operator.attempts import deletions, retry_wait_s, time_text, tried
 from everforge.operator.observed import Job, Observed, Reference
 from everforge.operator.reports import finished_row, latest_report, record_of, reported_row
@@ -190,17 +190,15 @@ class TargetDecision:
         return Verdict(row, (CreateConfigMap(config_map), CreateJob(manifest)))
 
     def _missing(self) -> Trouble | None:
-        for reference in references_of(self._optimization):
-            if reference in self._observed.missing:
-                return missing_trouble(reference)
-        return None
+        named = (one.source for one in mounted_by(self._optimization))
+        return next((missing_trouble(source) for source in named if source in self._observed.missing), None)
 
 
 def missing_trouble(reference: Reference) -> Trouble:
     """What to say of a Secret or ConfigMap that is not there."""
-    hint = f" with the key {names.API_KEY}" if reference.kind == "Secret" else ""
+    keys = f"the key {reference.keys[0]}" if len(reference.keys) == 1 else f"the keys {' and '.join(reference.keys)}"
     why = (
-        f"{reference.kind} {reference.name} does not exist in namespace {reference.namespace}: create it{hint}; "
+        f"{reference.kind} {reference.name} does not exist in namespace {reference.namespace}: create it with {keys}; "
         "this goes on by itself"
     )
     return Trouble(f"{reference.kind}NotFound", why)

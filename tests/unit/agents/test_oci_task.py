@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from everforge.agents.oci_task import TASK_BYTES, OciRefused, OciUnreachable, text_at_digest
+from everforge.agents.task_login import Login
 
 TASK = "import torch\n\nclass Model: ...\n"
+LOGIN = Login("ci", "a:b\u00e9@")
 TAR = "application/vnd.oci.image.layer.v1.tar"
 
 
@@ -31,7 +33,9 @@ class Registry(ThreadingHTTPServer):
         self.password = False
         self.status: int | None = None
         self.moved = False
+        self.realm: str | None = None
         self.carried: list[str | None] = []
+        self.logins: list[str | None] = []
 
     @property
     def host(self) -> str:
@@ -58,17 +62,21 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = self.server.token
         given = self.headers.get("Authorization")
         if self.path.startswith("/token"):
+            self.server.logins.append(given)
+            if self.server.password and given != LOGIN.basic:
+                return self._answer(401, b"")
             return self._answer(200, json.dumps({"token": wanted}).encode())
         if self.path.startswith("/storage/"):
             self.server.carried.append(given)
             return self._answer(200, self.server.content[self.path.rpartition("/")[2]])
         if self.server.status is not None:
             return self._answer(self.server.status, b"")
-        if self.server.password:
+        if self.server.password and wanted is None and given != LOGIN.basic:
             return self._answer(401, b"", **{"WWW-Authenticate": 'Basic realm="tasks"'})
         if wanted is not None and given != f"Bearer {wanted}":
-            realm = f'Bearer realm="http://{self.server.host}/token",service="s",scope="repository:tasks/softmax:pull"'
-            return self._answer(401, b"", **{"WWW-Authenticate": realm})
+            realm = self.server.realm or f"http://{self.server.host}/token"
+            challenge = f'Bearer realm="{realm}",service="s",scope="repository:tasks/softmax:pull"'
+            return self._answer(401, b"", **{"WWW-Authenticate": challenge})
         return self._content()
 
     def _content(self) -> None:
@@ -125,6 +133,41 @@ def test_registry_that_wants_a_password_is_refused_with_what_helps(registry: Reg
     registry.password = True
     with pytest.raises(OciRefused, match=r"wants a password.*put the task into a ConfigMap"):
         text_at_digest(registry.pushed(("task.py", TASK.encode(), TAR)))
+
+
+def test_login_is_given_where_a_password_is_wanted_and_to_nobody_else(registry: Registry) -> None:
+    reference = registry.pushed(("task.py", TASK.encode(), TAR))
+    registry.password, registry.moved = True, True
+    assert text_at_digest(reference, LOGIN) == TASK
+    assert registry.carried == [None]
+
+
+def test_token_is_fetched_in_the_name_of_the_login(registry: Registry) -> None:
+    reference = registry.pushed(("task.py", TASK.encode(), TAR))
+    registry.password, registry.token = True, "secret"
+    assert text_at_digest(reference, LOGIN) == TASK
+    assert registry.logins == [LOGIN.basic]
+
+
+def test_login_is_not_given_where_nobody_asks_for_it(registry: Registry) -> None:
+    registry.moved = True
+    assert text_at_digest(registry.pushed(("task.py", TASK.encode(), TAR)), LOGIN) == TASK
+    assert (registry.logins, registry.carried) == ([], [None])
+
+
+@pytest.mark.parametrize("token", [None, "secret"])
+def test_login_that_is_not_taken_is_tried_again_for_its_secret_may_be_corrected(
+    registry: Registry, token: str | None
+) -> None:
+    registry.password, registry.token = True, token
+    with pytest.raises(OciUnreachable, match=r"spec\.task\.secretName: correct the Secret"):
+        text_at_digest(registry.pushed(("task.py", TASK.encode(), TAR)), Login("ci", "wrong"))
+
+
+def test_login_is_sent_to_no_authority_without_tls(registry: Registry) -> None:
+    registry.token, registry.realm = "secret", "http://registry.example/token"
+    with pytest.raises(OciRefused, match="without TLS"):
+        text_at_digest(registry.pushed(("task.py", TASK.encode(), TAR)), LOGIN)
 
 
 @pytest.mark.parametrize("what", ["manifest", "file"])

@@ -85,6 +85,12 @@ WRONG = {
         "spec.task",
         "exactly one of inline, configMap, git, oci must be set, got 2",
     ),
+    "login for no server": (
+        "spec.task",
+        {"inline": "x", "secretName": "task-login"},
+        "spec.task",
+        "secretName is the login for git or oci",
+    ),
     "tag instead of digest": (
         "spec.task",
         {"oci": "kernels:latest"},

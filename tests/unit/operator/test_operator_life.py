@@ -10,6 +10,7 @@ from everforge.testing.simulated_cluster import Stopped
 
 Make = Callable[..., dict[str, Any]]
 KOPT, POOL, CLAIM = "KernelOptimization", "DevicePool", "RunnerClaim"
+PRIVATE = {"oci": "registry.example/tasks@sha256:" + "0" * 64}
 
 
 @pytest.fixture
@@ -86,17 +87,21 @@ def test_removed_pool_takes_the_agent_away_and_brings_it_back(running: Any, make
 
 
 @pytest.mark.parametrize(
-    ("kind", "spec"),
+    ("kind", "keys", "spec"),
     [
-        ("Secret", {"generators": ["llm"], "llm": {"model": "m", "secretName": "keys"}}),
-        ("ConfigMap", {"task": {"configMap": {"name": "keys", "key": "task.py"}}}),
+        ("Secret", "the key api-key", {"generators": ["llm"], "llm": {"model": "m", "secretName": "keys"}}),
+        ("Secret", "the keys task-username and task-password", {"task": {**PRIVATE, "secretName": "keys"}}),
+        ("ConfigMap", "the key task.py", {"task": {"configMap": {"name": "keys", "key": "task.py"}}}),
     ],
 )
-def test_missing_reference_is_said_and_recovers(world: Any, make: Make, kind: str, spec: dict[str, Any]) -> None:
+def test_missing_reference_is_said_and_recovers(
+    world: Any, make: Make, kind: str, keys: str, spec: dict[str, Any]
+) -> None:
     world.cluster.put(POOL, make("dpool"))
     world.cluster.put(KOPT, make("kopt", **spec))
     world.rest()
     assert world.condition(KOPT, "Accepted") == ("False", f"{kind}NotFound")
+    assert f"create it with {keys};" in world.message(KOPT, "Accepted")
     assert not world.jobs("agent")
     world.cluster.put(kind, {"metadata": {"name": "keys", "namespace": "team-a"}})
     world.wait(15)

@@ -174,6 +174,25 @@ def test_the_models_key_is_a_file_and_never_in_the_environment(agent: Any) -> No
     assert not [variable for variable in box["env"] if "valueFrom" in variable]
 
 
+def test_login_of_a_private_task_is_a_file_of_the_agent_alone(make: Make, runner: Any) -> None:
+    task = {"oci": "registry.example/tasks@sha256:" + "0" * 64, "secretName": "task-login"}
+    applied = make("kopt", pools=("gpu",), task=task)
+    applied["metadata"]["uid"] = "kopt-uid"
+    pool = DevicePool.model_validate(make("dpool", "gpu", **GPU))
+    job = agent_job(KernelOptimization.model_validate(applied), pool, "spec", 1, Settings())
+    volume = next(volume for volume in at(job, f"{POD}.volumes") if volume["name"] == "login")
+    assert volume["secret"] == {
+        "secretName": "task-login",
+        "items": [{"key": key, "path": key} for key in ("task-username", "task-password")],
+        "defaultMode": 0o440,
+    }
+    arguments = at(job, f"{BOX}.args")
+    assert arguments[arguments.index("--task-login") + 1] == "/etc/everforge/login"
+    mounts = {mount["name"]: mount for mount in at(job, f"{BOX}.volumeMounts")}
+    assert mounts["login"] == {"name": "login", "mountPath": "/etc/everforge/login", "readOnly": True}
+    assert "task-login" not in json.dumps(runner)
+
+
 def test_agent_gets_the_arguments_its_command_knows(agent: Any) -> None:
     arguments = at(agent, f"{BOX}.args")
     assert dict(zip(arguments[::2], arguments[1::2], strict=True)) == {

@@ -4,14 +4,18 @@
 
 The rules, in order:
 1. A machine that failed three trials in a row ends the campaign; a trial it failed is tried once more.
-2. A champion confirmed at the target speedup ends it; a trial that reached the target is re-measured at once.
-3. Otherwise a generator proposes: the built-in one first, then whichever has had fewest candidates judged.
+2. A champion confirmed at the target speedup ends it, or one as close to the speed of light as was asked for; a
+   trial that got there is re-measured at once.
+3. A search that has stood still for as long as the manifest allows proposes nothing more.
+   Otherwise a generator proposes: the built-in one first, then whichever has had fewest candidates judged.
    Wall time and device time are kept back for the champion's re-measurement.
 4. With nothing left to propose or to spend, the best `faster` trial is re-measured before it is named
    champion. If that does not confirm it the next best is tried, three in a row at most.
 5. Where the machine has two devices of the kind, a re-measured trial that is still `faster` is re-measured on the
    other one too: a champion is `faster` on both.
 """
+
+from collections.abc import Callable
 
 from pydantic import Field
 
@@ -22,6 +26,7 @@ from everforge.model.candidate import GeneratorKind
 from everforge.model.trial import Purpose, Trial
 from everforge.model.verdict import Fault
 from everforge.search.history import History, speedup_of
+from everforge.search.stop_rules import reaches, standstill
 
 MAX_FAILURES_IN_A_ROW = 3
 MAX_REFUTED_IN_A_ROW = 3
@@ -92,16 +97,16 @@ def next_step(state: SearchState) -> Step:
     history = state.history
     if history.failures_in_a_row() >= MAX_FAILURES_IN_A_ROW:
         return _machine_stop(history)
-    if (met := _target_step(state, history)) is not None:
+    if (met := _goal_step(state, history)) is not None:
         return met
-    refusal = search_refusal(state)
+    enough = _enough(state, history)
     pending = history.pending_retry()
-    if refusal is None and pending is not None:
+    if enough is None and pending is not None:
         return Retry(trial=pending)
     generator = next_generator(state, history)
-    if refusal is None and generator is not None:
+    if enough is None and generator is not None:
         return Propose(generator=generator)
-    return _closing_step(state, history, refusal)
+    return _closing_step(state, history, enough)
 
 
 def next_generator(state: SearchState, history: History) -> GeneratorKind | None:
@@ -138,32 +143,44 @@ def search_refusal(state: SearchState) -> str | None:
     return state.spec.budget.refusal(state.spent, ahead)
 
 
-def _target_step(state: SearchState, history: History) -> Step | None:
-    target = state.spec.target_speedup
-    if target is None:
-        return None
+def _goal_step(state: SearchState, history: History) -> Step | None:
+    target, sol_fraction = state.spec.target_speedup, state.spec.search.sol_fraction
     champion = history.champion()
-    if champion is not None and speedup_of(champion) >= target:
+    if champion is not None and reaches(champion, target, None):
         detail = f"a champion was confirmed at {speedup_of(champion):.2f}x; the target is {target:.2f}x"
         return Stop(reason=StopReason.TARGET, detail=detail)
-    return _confirmation(state, history, at_least=target)
+    if champion is not None and reaches(champion, None, sol_fraction):
+        reached = champion.evaluation.sol_fraction
+        detail = f"a champion was confirmed at {reached:.0%} of the roofline's rate; {sol_fraction:.0%} was asked for"
+        return Stop(reason=StopReason.LIGHT, detail=detail)
+    return _confirmation(state, history, lambda trial: reaches(trial, target, sol_fraction))
 
 
-def _confirmation(state: SearchState, history: History, at_least: float) -> Confirm | None:
+def _enough(state: SearchState, history: History) -> Stop | None:
+    """Why no further candidate is to be tried, None if one is."""
+    if (refusal := search_refusal(state)) is not None:
+        return Stop(reason=StopReason.BUDGET, detail=refusal)
+    plateau = state.spec.search.plateau
+    if plateau is not None and (why := standstill(history, plateau)) is not None:
+        return Stop(reason=StopReason.PLATEAU, detail=why)
+    return None
+
+
+def _confirmation(state: SearchState, history: History, is_due: Callable[[Trial], bool]) -> Confirm | None:
     """The re-measurement that is due and can be paid: one that only lacks another device, then the challenger's."""
     if history.refuted_in_a_row() >= MAX_REFUTED_IN_A_ROW:
         return None
     half, challenger = history.half_confirmed(), history.challenger()
-    if half is not None and speedup_of(half) >= at_least:
+    if half is not None and is_due(half):
         return Confirm(trial=half, elsewhere=True) if _refusal_to_confirm(state, half) is None else None
-    if challenger is not None and speedup_of(challenger) >= at_least:
+    if challenger is not None and is_due(challenger):
         return Confirm(trial=challenger) if _refusal_to_confirm(state, challenger) is None else None
     return None
 
 
-def _closing_step(state: SearchState, history: History, refusal: str | None) -> Step:
-    stop = _stop(state, history, refusal)
-    if (confirm := _confirmation(state, history, at_least=1.0)) is not None:
+def _closing_step(state: SearchState, history: History, enough: Stop | None) -> Step:
+    stop = enough or _dried_up(state, history)
+    if (confirm := _confirmation(state, history, lambda trial: speedup_of(trial) >= 1.0)) is not None:
         return confirm
     parts = [stop.detail]
     if (unconfirmed := history.half_confirmed() or history.challenger()) is not None:
@@ -182,9 +199,7 @@ def _refusal_to_confirm(state: SearchState, trial: Trial) -> str | None:
     return state.spec.budget.refusal(state.spent, ahead)
 
 
-def _stop(state: SearchState, history: History, refusal: str | None) -> Stop:
-    if refusal is not None:
-        return Stop(reason=StopReason.BUDGET, detail=refusal)
+def _dried_up(state: SearchState, history: History) -> Stop:
     dry = {kind: _dryness(state, history, kind) for kind in state.spec.generators}
     detail = "; ".join(f"{kind}: {why.detail}" for kind, why in dry.items() if why is not None)
     reasons = {why.reason for why in dry.values() if why is not None}

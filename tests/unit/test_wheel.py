@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("src", "agents", "runners", "operator")
+SOURCES = ("src", "agents", "runners", "operator", "knowledge")
 
 
 def shipped_files() -> set[str]:
     """Tracked files of the package and its rooms, as paths inside the package."""
-    command = ["git", "ls-files", "-z", "src/everforge", "agents", "runners", "operator"]
+    command = ["git", "ls-files", "-z", "src/everforge", *SOURCES[1:]]
     listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     paths = [name for name in listing.split("\0") if name and (ROOT / name).is_file()]
     return {"everforge/" + path.removeprefix("src/everforge/") for path in paths}

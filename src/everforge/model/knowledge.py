@@ -22,7 +22,8 @@ from everforge.model.scalars import ARCHITECTURE
 ENTRY_ID = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 # A check is a rule of `runners/rules`, by its name there, or the compile-ahead gate.
 CHECK = r"^(rule:[a-z-]+|gate:triton)$"
-_LINK = r"^https://\S+$"
+# A page, or a document of this repository that says how it was measured.
+_LINK = r"^(https://|docs/)\S+$"
 # Longer than the longest statement by half; what takes more is two entries.
 _SENTENCES = 700
 
@@ -101,8 +102,8 @@ class Source(Record):
     """Where the fact can be read up."""
 
     title: str = Field(max_length=160)
-    link: str = Field(pattern=_LINK, max_length=300)
-    date: datetime.date = Field(description="Day the source, or the version of it that was read, is from")
+    link: str = Field(pattern=_LINK, max_length=300, description="https://…, or a document of this repository")
+    date: datetime.date = Field(description="Day the source is from; the day it was read, where it has none")
 
 
 class Example(Record):

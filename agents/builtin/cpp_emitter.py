@@ -142,7 +142,8 @@ def _call_lines(plan: Plan, region: KernelRegion, later: tuple[Step, ...]) -> It
     names = region.buffers()
     yield f"n_{region.name} = [{', '.join(size_text(size) for size in region.domain)}]"
     elements = [_elements(region, name) for name in names]
-    yield f'_run("{region.name}", [{", ".join(names)}], n_{region.name}, [{", ".join(elements)}])'
+    given = [name if plan.buffer(name).dtype == "float32" else f"{name}.float()" for name in names]
+    yield f'_run("{region.name}", [{", ".join(given)}], n_{region.name}, [{", ".join(elements)}])'
 
 
 def _elements(region: KernelRegion, name: str) -> str:

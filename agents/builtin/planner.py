@@ -14,7 +14,7 @@ from everforge.agents.builtin import left_to_torch
 from everforge.agents.builtin.abilities import BASIC, Abilities
 from everforge.agents.builtin.axes import Incompatible, Pending, Resident, Source, Unfusable, reshaped
 from everforge.agents.builtin.closing import closed_region, merged_epilogues
-from everforge.agents.builtin.drafts import Draft
+from everforge.agents.builtin.drafts import Draft, Operand
 from everforge.agents.builtin.layouts import placement
 from everforge.agents.builtin.left_to_torch import Unplannable
 from everforge.agents.builtin.losses import LOSSES
@@ -215,24 +215,24 @@ class _Planner:
         args = self.space.arguments(node.args)
         kwargs = {key: self.space.argument(arg) for key, arg in node.kwargs.items() if arg is not None}
         kwargs = _checked(handler, args, kwargs)
-        result = handler(Ops(self.draft), *args, **kwargs)
+        result: Operand | RowLoss = handler(Ops(self.draft), *args, **kwargs)
         if len(node.outputs) > 1 and (node.id, 1) in self.space.outputs_read():
             name = LOCATES.get(short_name(node.op))
             if name is None:
                 raise Unfusable("asks for more than its first result")
             self.space.known[(node.id, 1)] = REDUCTIONS[name](Ops(self.draft), *args, **kwargs)
-        self.space.known[(node.id, 0)] = result
-        if name in ROW_LOSSES and isinstance(result, RowLoss):
-            self._over_rows(node, result, position)
+        self.space.known[(node.id, 0)] = (
+            self._over_rows(node, result, position) if isinstance(result, RowLoss) else result
+        )
 
-    def _over_rows(self, node: GraphNode, loss: RowLoss, position: int) -> None:
+    def _over_rows(self, node: GraphNode, loss: RowLoss, position: int) -> Operand:
         """Keep the loss of each row in the open region and fold them in a fresh one."""
         partial = [(node.id, -1 - number) for number in range(len(loss.parts))]  # as in `_in_stages`
         for key, part in zip(partial, loss.parts, strict=True):
             self.space.known[key], self.space.last_use[key] = part, position + 1
         self.draft.fuses.append(f"{short_name(node.op)} of each row")
         self._close(position + 1)
-        self.space.known[(node.id, 0)] = loss.folded(Ops(self.draft), [self.space.known[key] for key in partial])
+        return loss.folded(Ops(self.draft), [self.space.known[key] for key in partial])
 
     def _in_stages(self, node: GraphNode, name: str, position: int) -> bool:
         """Fold each row in the open region and the rows in a fresh one, if the reduction spans both."""

@@ -88,15 +88,17 @@ class Workspace:
         picks = {(n.args[0]["node"], int(n.args[1])) for n in self.graph.nodes if n.op == "getitem"}
         return picks | {(result.node, result.index or 0) for result in self.graph.results}
 
-    def check_dtypes(self, node: GraphNode, yields: frozenset[str] | None = None) -> None:
+    def check_dtypes(
+        self, node: GraphNode, yields: frozenset[str] | None = None, reads: frozenset[str] = frozenset()
+    ) -> None:
         """Raise Unfusable unless a node reads what kernels read and yields what they store or hold.
 
-        That is floats, booleans inside a region, or the dtypes `yields` where these are given.
+        That is floats, booleans inside a region, or the dtypes `yields` where these are given; it may read `reads` too.
         """
         allowed = yields or self.abilities.floats | ({"bool"} if short_name(node.op) in BOOLEAN else set())
         if node.outputs and node.outputs[0].dtype not in allowed:
             raise Unfusable(f"yields {node.outputs[0].dtype}; kernels compute float32")
-        readable = self.abilities.floats | self.abilities.reads
+        readable = self.abilities.floats | self.abilities.reads | reads
         for key in keys_of(node):
             operand = self.known.get(key)
             if isinstance(operand, Source) and self.buffers[operand.buffer].dtype not in readable:

@@ -39,7 +39,8 @@ def emitted(case: Any) -> str:
     graph = trace_task(case.model(), case.inputs(), "default", ())
     assert isinstance(graph, TaskGraph)
     plan = plan_graph(graph, TRITON)
-    assert not [step for step in plan.steps if isinstance(step, TorchStep) and not step.reason.startswith("a view")]
+    left = [step.op for step in plan.steps if isinstance(step, TorchStep)]
+    assert not [op for op in left if "pool" in op or "loss" in op]
     return emit_triton(plan, graph, case.parameters, DeviceKind.CUDA)
 
 

@@ -38,7 +38,40 @@ def pools(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     )
 
 
+def entropies_of_rows(scores: torch.Tensor) -> torch.Tensor:
+    """Some rows count, some are ignored."""
+    return F.cross_entropy(scores, torch.where(scores[:, 5] > 0, -100, 3), reduction="none")
+
+
+def entropies(scores: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    classes = others[:, 0].abs().long()
+    return (
+        *(F.cross_entropy(scores, classes), F.cross_entropy(scores, classes, others[0].abs(), reduction="sum")),
+        *(F.cross_entropy(scores, classes, label_smoothing=0.1), F.cross_entropy(scores, others.softmax(1))),
+        F.nll_loss(F.log_softmax(scores, 1), classes),
+    )
+
+
+def distances(anchor: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return (
+        F.triplet_margin_loss(anchor, positive, negative, swap=True),
+        F.triplet_margin_loss(anchor, positive, negative, margin=30.0, p=1, reduction="none"),
+    )
+
+
+SCORES = ((6, 123), (6, 123))
 CASES: dict[str, Any] = {
+    **{
+        f"entropies{suffix}": along(entropies, *SCORES, parameters=limits)
+        for suffix, limits in (("", {}), ("-swept", SWEPT), ("-split", SPLIT))
+    },
+    **{
+        f"entropies-edges{suffix}": along(entropies_of_rows, (6, 123), parameters=limits, edges=True)
+        for suffix, limits in (("", {}), ("-swept", SWEPT), ("-split", SPLIT))
+    },
+    "entropies-of-pixels": along(lambda x: F.cross_entropy(x, x[:, 0].abs().long()), (3, 13, 4, 5)),
+    "triplets": along(distances, *SCORES, (6, 123)),
+    "triplets-swept": along(distances, *SCORES, (6, 123), parameters=SWEPT),
     "pools": along(pools, IMAGE),
     "pools-edges": along(lambda x: (F.max_pool1d(x, 3, 2, 1), F.avg_pool1d(x, 3, 1, 1)), (6, 123), edges=True),
     "pools-fused": along(

@@ -100,6 +100,10 @@ _PRECISION = (
 )
 
 
+_TEXTS = {tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}  # the second since Python 3.12
+_STATEMENT_STARTS = {tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT}
+
+
 # Policies read the cells of all trials for each ask.
 @lru_cache(maxsize=4096)
 def behaviour_of(source: str) -> Behaviour:
@@ -131,19 +135,34 @@ def _first(marks: tuple[tuple[Value, str], ...], text: str, otherwise: Value) ->
 
 
 def _without_comments(source: str) -> str:
-    """The source without comments of Python and of the C++ inside it: what is only talked about does not count."""
-    plain = _without_python_comments(source)
-    return re.sub(r"/\*.*?\*/|(?<!:)//[^\n]*", " ", plain, flags=re.DOTALL)
-
-
-def _without_python_comments(source: str) -> str:
+    """The source without docstrings and comments, also those of C++ in its strings: talk does not count."""
     try:
         tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     except (tokenize.TokenError, SyntaxError):
-        return source
-    lines = source.splitlines()
-    for token in tokens:
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    return "\n".join(lines)
+        return _without_c_comments(source)
+    starts = _line_starts(source)
+    kept, end = [], 0
+    for before, token in zip([None, *tokens], tokens, strict=False):
+        begin = starts[token.start[0] - 1] + token.start[1]
+        kept.append(source[end:begin])
+        end = starts[token.end[0] - 1] + token.end[1]
+        kept.append(_spoken(token, before))
+    return "".join(kept)
+
+
+def _spoken(token: tokenize.TokenInfo, before: tokenize.TokenInfo | None) -> str:
+    """What is kept of a token; a text that begins a statement is a docstring."""
+    if token.type == tokenize.COMMENT:
+        return ""
+    if token.type in _TEXTS:
+        return "" if before is None or before.type in _STATEMENT_STARTS else _without_c_comments(token.string)
+    return token.string
+
+
+def _without_c_comments(text: str) -> str:
+    return re.sub(r"/\*.*?\*/|(?<!:)//[^\n]*", " ", text, flags=re.DOTALL)
+
+
+def _line_starts(source: str) -> list[int]:
+    """Where each line begins, one past the last included: the tokenizer's lines end at newlines alone."""
+    return [0, *(found.end() for found in re.finditer("\n", source)), len(source)]

@@ -104,10 +104,10 @@ def _can_be_tried(node: Node) -> bool:
 
 
 def _wants_children(node: Node) -> bool:
-    """Whether a node is due for another planning: its ideas have been tried, and are few for its visits."""
+    """Whether a node is due for another planning: its ideas work or were given up, and are few for its visits."""
     allowed = FIRST_CHILDREN * max(1.0, WIDENING * math.sqrt(node.visits))
-    untried = any(not child.visits for child in node.children)
-    return not untried and not node.being_planned and not node.is_dry and len(node.children) < allowed
+    is_busy = any(not child.is_implemented and not child.is_given_up for child in node.children)
+    return not is_busy and not node.being_planned and not node.is_dry and len(node.children) < allowed
 
 
 def _worth(node: Node) -> float:

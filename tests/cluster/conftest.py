@@ -49,8 +49,19 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """A test whose fixtures need a cluster's authority is skipped on one that is not ours."""
+    return (yield from skipped_where_it_cannot_be_staged())
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """A test that stages a failure is skipped on a cluster that is not ours."""
+    """A test that stages a failure is skipped there, too."""
+    return (yield from skipped_where_it_cannot_be_staged())
+
+
+def skipped_where_it_cannot_be_staged() -> Generator[None, object, object]:
+    """What pytest does, with a skip in the place of CannotStage."""
     try:
         return (yield)
     except CannotStage as reason:

@@ -5,6 +5,7 @@ CannotStage, and the test is skipped.
 """
 
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -13,6 +14,8 @@ from pathlib import Path
 
 # Pulling the node image may take most of it.
 KIND_TIMEOUT_S = 600
+# An engine that is there answers in a second.
+DOCKER_TIMEOUT_S = 30
 
 
 class CannotStage(Exception):
@@ -45,34 +48,47 @@ class KindCluster(BorrowedCluster):
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="everforge-kind-"))
         super().__init__(self.directory / "kubeconfig")
-        self.name = self.directory.name
-        create = [
-            "kind",
-            "create",
-            "cluster",
-            "--name",
-            self.name,
-            "--kubeconfig",
-            str(self.kubeconfig),
-            "--wait",
-            "2m",
-        ]
-        subprocess.run(create, check=True, timeout=KIND_TIMEOUT_S)
+        # kind takes lower-case letters, digits, dots and dashes; a temporary directory's name has underscores, too.
+        self.name = f"everforge-{secrets.token_hex(4)}"
+        try:
+            self._kind("create", "cluster", *self._named, "--wait", "2m")
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self, keep_logs: bool = False) -> None:
         """Delete the cluster; its logs go first, to a directory beside the kubeconfig, when asked."""
-        if keep_logs:
-            subprocess.run(["kind", "export", "logs", "--name", self.name, str(self.directory / "logs")], check=False)
-        subprocess.run(["kind", "delete", "cluster", "--name", self.name], check=True)
-        if not keep_logs:
-            shutil.rmtree(self.directory)
+        try:
+            if keep_logs:
+                self._kind("export", "logs", "--name", self.name, str(self.directory / "logs"))
+        finally:
+            self._kind("delete", "cluster", *self._named)
+            if not keep_logs:
+                shutil.rmtree(self.directory)
+
+    @property
+    def _named(self) -> tuple[str, ...]:
+        """Without the kubeconfig's path, both commands would write to the user's."""
+        return "--name", self.name, "--kubeconfig", str(self.kubeconfig)
+
+    def _kind(self, *arguments: str) -> None:
+        """Raises CalledProcessError, TimeoutExpired."""
+        # kind hands proxies on to its nodes, and the one that tests are given (tests/conftest.py) leads nowhere.
+        environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        subprocess.run(["kind", *arguments], env=environment, check=True, timeout=KIND_TIMEOUT_S)
 
 
 def kind_is_usable() -> bool:
     """Whether `kind` is installed and a Docker engine answers."""
     if shutil.which("kind") is None or shutil.which("docker") is None:
         return False
-    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+    try:
+        return (
+            subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=DOCKER_TIMEOUT_S).returncode
+            == 0
+        )
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def borrowed() -> BorrowedCluster | None:

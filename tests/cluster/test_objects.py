@@ -252,7 +252,7 @@ def test_columns_tell_what_users_ask(kubectl: Kubectl, objects: Objects, namespa
     ended = {"type": "Succeeded", "status": "True", "reason": "GoalReached", "message": "", "lastTransitionTime": time}
     objects.patch(made, {"status": {"speedup": "1.52", "trials": {"finished": 12}, "conditions": [ended]}})
     header, line = kubectl("get", "kopt", "--namespace", namespace).stdout.splitlines()
-    assert header.split() == ["NAME", "SUCCEEDED", "REASON", "SPEEDUP", "TRIALS", "AGE"]
+    assert header.split() == ["NAME", "SUCCEEDED", "REASON", "SPEEDUP", "UNCONFIRMED", "TRIALS", "AGE"]
     assert line.split()[:5] == ["softmax", "True", "GoalReached", "1.52", "12"]
     waited = kubectl("wait", "--for=condition=Succeeded", "--timeout=10s", "kopt/softmax", "--namespace", namespace)
     assert waited.returncode == 0, waited.stderr

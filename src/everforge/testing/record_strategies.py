@@ -224,11 +224,13 @@ def _knowledge_entries(draw: st.DrawFn) -> KnowledgeEntry:
 
 @st.composite
 def _task_sources(draw: st.DrawFn) -> TaskSource:
-    """Exactly one of the four places a task may come from."""
+    """Exactly one of the four places a task may come from, and a login only for one behind a server."""
     places = ("inline", "config_map", "git", "oci")
     chosen = draw(st.sampled_from(places))
     fixed: dict[str, st.SearchStrategy[Any]] = {place: st.none() for place in places}
     fixed[chosen] = _field(TaskSource.model_fields[chosen]).filter(lambda value: value is not None)
+    if chosen not in ("git", "oci"):
+        fixed["secret_name"] = st.none()
     return draw(_from_fields(TaskSource, **fixed))
 
 

@@ -1,12 +1,12 @@
 """One conversation with a model under a budget: every call is allowed, made, retried and paid for here.
 
-`generator.py` opens one for each proposal and asks in it once or twice.
+`generator.py` opens one for each proposal and asks in it once or twice, and once more where ideas are planned first.
 """
 
 from collections.abc import Callable
 
 from everforge.agents.llm.allowance import cost_of, reply_allowance
-from everforge.agents.llm.chat import ChatFault, ChatReply, Message, Usage, transcript
+from everforge.agents.llm.chat import ChatFault, ChatReply, Message, Role, Usage, transcript
 from everforge.agents.llm.client import LiteLlmClient
 from everforge.agents.llm.pricing import Price
 from everforge.agents.llm.retry import RetryPolicy
@@ -33,6 +33,7 @@ class Exchange:
         key_advice: str,
         clock: Clock,
         sleep: Sleep,
+        knowledge: tuple[str, ...] = (),
     ) -> None:
         self._client = client
         self._settings = settings
@@ -43,10 +44,12 @@ class Exchange:
         self._key_advice = key_advice
         self._clock = clock
         self._sleep = sleep
+        self._knowledge = knowledge
         self._started_s = clock.monotonic_s()
         self._used = Usage(prompt_tokens=0, completion_tokens=0)
         self._said: tuple[Message, ...] = ()
         self._answered = ""
+        self._earlier: tuple[Message, ...] = ()
 
     @property
     def spend(self) -> Spend:
@@ -67,15 +70,16 @@ class Exchange:
             self._wait_or_give_up(answer, failures)
 
     def conversation(self) -> Conversation:
-        """What was said last and what all of it cost."""
+        """What was said and what all of it cost; the reply is the last one, all before it is its prompt."""
         return Conversation(
             model=self._settings.model,
-            prompt=transcript(self._said),
+            prompt=transcript((*self._earlier, *self._said)),
             reply=self._answered,
             prompt_tokens=self._used.prompt_tokens,
             completion_tokens=self._used.completion_tokens,
             dollars=None if self._price is None else self.spend.dollars,
             seconds=self._elapsed_s(),
+            knowledge=self._knowledge,
         )
 
     def _call(self, messages: tuple[Message, ...]) -> ChatReply | ChatFault:
@@ -86,6 +90,9 @@ class Exchange:
         answer = self._client.complete(messages, max_tokens)
         self._book(answer.usage)
         if isinstance(answer, ChatReply):
+            if self._answered and messages[: len(self._said)] != self._said:
+                answered = Message(role=Role.ASSISTANT, content=self._answered)
+                self._earlier = (*self._earlier, *self._said, answered)
             self._said, self._answered = messages, answer.text
         elif not self._said:
             self._said = messages

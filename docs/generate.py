@@ -21,6 +21,7 @@ from everforge.model.campaign import CampaignRecord
 from everforge.model.custom_resource import KINDS, Kind, definition
 from everforge.model.device_pool import DevicePool
 from everforge.model.evaluation import Evaluation
+from everforge.model.kernel_profile import Profile
 from everforge.model.manifest import KernelOptimization
 from everforge.model.runner_claim import RunnerClaim
 from everforge.model.suite import SuiteReport
@@ -69,6 +70,13 @@ PAGES = (
         "not refused. A task that kept its baseline counts 1.0 in `geomean`; in `geomean_fp32` it counts its fastest "
         "fp32 baseline over its fastest allowed baseline, which its user has without Everforge. Intervals are "
         "bootstrapped over tasks.",
+    ),
+    Page(
+        "profile",
+        Profile,
+        "The profile",
+        "What a profiler saw of kernels, whichever it was: what `everforge profile show --json` prints. What a tool did "
+        "not tell is `null`. Shares are from 0 to 1. [How profiles are made](../profiles.md).",
     ),
     Page(
         "manifest",

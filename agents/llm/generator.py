@@ -12,10 +12,11 @@ from everforge.agents.llm.chat import ChatReply, ChatTransport, Message
 from everforge.agents.llm.client import LiteLlmClient, lacks_key, price_table, provider_of
 from everforge.agents.llm.exchange import Exchange, Sleep
 from everforge.agents.llm.ideas import ideas_in, planning_messages
+from everforge.agents.llm.knowledge import excerpts_for
 from everforge.agents.llm.parse import declaration, extract
 from everforge.agents.llm.plan import Aim, Move, asked_move
 from everforge.agents.llm.pricing import price_of
-from everforge.agents.llm.prompt import ask_again, build_messages
+from everforge.agents.llm.prompt import ask_again, build_messages, languages
 from everforge.agents.llm.redact import Redactor
 from everforge.agents.llm.retry import RetryPolicy
 from everforge.clock import Clock
@@ -77,19 +78,20 @@ class LlmGenerator:
         long as nothing has been spent, BudgetExceeded and ModelUnavailable. Later these two end up in the note
         of a Proposal without a candidate, so that the spend is not lost.
         """
-        exchange = self._open(context)
         move = asked_move(context)
+        excerpts = excerpts_for(context, move, languages(context.facts.environment))
+        exchange = self._open(context, tuple(excerpt.id for excerpt in excerpts))
         try:
             if move.aim is Aim.PLAN:
                 reply = exchange.ask(planning_messages(context, move))
                 move = move.model_copy(update={"ideas": ideas_in(reply.text)})
-            return self._ask(exchange, build_messages(context, move), move)
+            return self._ask(exchange, build_messages(context, move, excerpts), move)
         except (BudgetExceeded, ModelUnavailable) as refusal:
             if exchange.spend == Spend():
                 raise
             return _without_candidate(exchange, str(refusal))
 
-    def _open(self, context: SearchContext) -> Exchange:
+    def _open(self, context: SearchContext, knowledge: tuple[str, ...]) -> Exchange:
         provider = provider_of(self._settings)
         key = self._key.read(provider, self._environ)
         known = [] if key is None else [key.get_secret_value()]
@@ -104,6 +106,7 @@ class LlmGenerator:
             key_advice=self._key.advice(provider),
             clock=self._clock,
             sleep=self._sleep,
+            knowledge=knowledge,
         )
 
     def _ask(self, exchange: Exchange, messages: tuple[Message, ...], move: Move) -> Proposal:

@@ -9,6 +9,7 @@ from importlib import resources
 from everforge.agents.llm.chat import Message, Role
 from everforge.agents.llm.feedback import best_section, caught_section, failure_section, history_section
 from everforge.agents.llm.ideas import idea_request, inspirations_section
+from everforge.agents.llm.knowledge import knowledge_section
 from everforge.agents.llm.plan import Aim, Move
 from everforge.agents.llm.quote import inline, shortened
 from everforge.agents.llm.task_brief import device_section, task_section
@@ -16,6 +17,7 @@ from everforge.model.candidate import Language
 from everforge.model.device import DeviceKind, Environment
 from everforge.search.disclosure import disclosed
 from everforge.search.generator import SearchContext
+from everforge.search.knowledge_index import Excerpt
 
 PROMPT_CHARS_LIMIT = 110_000
 # Of a reply without code, what is shown to the model again.
@@ -40,11 +42,12 @@ _REQUESTS = {
 _REQUESTS[Aim.PLAN] = _REQUESTS[Aim.OPTIMISE]
 
 
-def build_messages(context: SearchContext, move: Move) -> tuple[Message, ...]:
-    """The request for a move: system message and user message."""
+def build_messages(context: SearchContext, move: Move, excerpts: tuple[Excerpt, ...] = ()) -> tuple[Message, ...]:
+    """The request for a move: system message and user message; `excerpts` is what it may know."""
     sections = [
         task_section(context.spec.task),
         device_section(context),
+        knowledge_section(excerpts),
         history_section(context.trials),
         "" if move.best is None else best_section(move.best),
         "" if move.failed is None else failure_section(disclosed(move.failed)),

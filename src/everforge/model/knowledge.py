@@ -85,7 +85,7 @@ class AppliesTo(Record):
     devices: tuple[DeviceKind, ...] = ()
     architectures: tuple[Architecture, ...] = Field((), description="sm_90, xe2, x86_64, …; as an environment says it")
     languages: tuple[Language, ...] = ()
-    op_classes: tuple[OpClass, ...] = ()
+    op_classes: tuple[OpClass, ...] = Field((), description="The one it is most about first")
     dtypes: tuple[FloatFormat, ...] = ()
     bottlenecks: tuple[Bottleneck, ...] = Field((), description="What it helps against")
 
@@ -169,11 +169,11 @@ class KnowledgeEntry(Record):
         return self
 
     @property
-    def words(self) -> str:
-        """What a search reads."""
+    def tags(self) -> tuple[str, ...]:
+        """The words of where it applies, for a search."""
         scope = self.applies_to
-        tags = [*scope.devices, *scope.architectures, *scope.languages, *scope.op_classes, *scope.dtypes]
-        return " ".join([self.id.replace("-", " "), self.statement, self.why, *tags, *scope.bottlenecks])
+        kinds = (scope.devices, scope.architectures, scope.languages, scope.op_classes, scope.dtypes, scope.bottlenecks)
+        return tuple(str(tag) for kind in kinds for tag in kind)
 
 
 class KnowledgeFile(Record):

@@ -27,6 +27,7 @@ class Conversation(Record):
     completion_tokens: int
     dollars: float | None = Field(None, description="None where the model's price is unknown")
     seconds: float
+    knowledge: tuple[str, ...] = Field((), description="Ids of the knowledge entries that the prompt quoted")
 
 
 class Trial(Record):

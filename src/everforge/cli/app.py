@@ -15,7 +15,7 @@ from everforge import __version__
 from everforge.errors import DeviceFault, EverforgeError, UsageError
 from everforge.model.verdict import ExitCode
 
-COMMANDS = ("run", "evaluate", "check", "suite", "doctor")
+COMMANDS = ("run", "trials", "evaluate", "check", "suite", "compare", "doctor")
 
 app = typer.Typer(
     name="everforge",

@@ -198,11 +198,16 @@ def _take_position(number: int, alive: str, beats: str) -> list[str]:
 
 
 def _take_moments(total: int, squares: int, operand: str) -> list[str]:
-    """Welford's step for every place: all places of a block have seen as many elements, so one division serves them."""
-    mean, ahead = f"folded_{total}", f"ahead_{total}"
+    """Welford's step for every place: all places of a block have seen as many elements, so one division serves them.
+
+    A mean that is infinite stays so unless the opposite infinity or NaN comes, as a sum would: the distance of an
+    element from it would make it NaN, where PyTorch has an infinite mean beside a variance that is NaN.
+    """
+    mean, ahead, step = f"folded_{total}", f"ahead_{total}", f"step_{total}"
     return [
         f"{ahead} = tl.where(live, {operand} - {mean}, 0.0)",
-        f"{mean} = {mean} + {ahead} * (1.0 / (start // BLOCK + 1))",
+        f"{step} = {ahead} * (1.0 / (start // BLOCK + 1))",
+        f'{mean} = {mean} + tl.where(live & (tl.abs({mean}) == float("inf")), {operand}, {step})',
         f"folded_{squares} = folded_{squares} + {ahead} * tl.where(live, {operand} - {mean}, 0.0)",
     ]
 

@@ -38,6 +38,12 @@ def pools(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     )
 
 
+def moments(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """A mean beside what is folded with it in one sweep."""
+    mean, variance = x.mean(1, keepdim=True), x.var(1, correction=0, keepdim=True)
+    return mean, variance, F.layer_norm(x, (123,)), (x - mean).abs().amin(1)
+
+
 def entropies_of_rows(scores: torch.Tensor) -> torch.Tensor:
     """Some rows count, some are ignored."""
     return F.cross_entropy(scores, torch.where(scores[:, 5] > 0, -100, 3), reduction="none")
@@ -70,6 +76,10 @@ CASES: dict[str, Any] = {
         for suffix, limits in (("", {}), ("-swept", SWEPT), ("-split", SPLIT))
     },
     "entropies-of-pixels": along(lambda x: F.cross_entropy(x, x[:, 0].abs().long()), (3, 13, 4, 5)),
+    **{
+        f"moments-edges{suffix}": along(moments, (6, 123), parameters=limits, edges=True)
+        for suffix, limits in (("", {}), ("-swept", SWEPT), ("-split", SPLIT))
+    },
     "triplets": along(distances, *SCORES, (6, 123)),
     "triplets-swept": along(distances, *SCORES, (6, 123), parameters=SWEPT),
     "pools": along(pools, IMAGE),

@@ -22,9 +22,12 @@ from everforge.model.custom_resource import KINDS, Kind, definition
 from everforge.model.device_pool import DevicePool
 from everforge.model.evaluation import Evaluation
 from everforge.model.kernel_profile import Profile
+from everforge.model.knowledge import KnowledgeFile
 from everforge.model.manifest import KernelOptimization
 from everforge.model.runner_claim import RunnerClaim
 from everforge.model.suite import SuiteReport
+from everforge.search.knowledge_base import knowledge_files
+from everforge.search.knowledge_text import page_lines as knowledge_lines
 from everforge.telemetry.metrics import STAGE_BUCKETS_S, TABLE, Metric
 from everforge.telemetry.operator_metrics import OPERATOR_TABLE
 
@@ -104,6 +107,14 @@ PAGES = (
         "when. Agents write it; nobody else has to. The operator writes `status`.",
         mode="validation",
     ),
+    Page(
+        "knowledge",
+        KnowledgeFile,
+        "Files of knowledge",
+        "What a file of `knowledge/` holds, in YAML: one topic, its facts, where each applies, and how it is proven. "
+        "A test holds every entry to it.",
+        mode="validation",
+    ),
 )
 
 
@@ -116,6 +127,7 @@ def rendered() -> dict[Path, str]:
         files[ROOT / "docs" / "reference" / f"{page.name}.md"] = "\n".join(page_lines(page, schema)) + "\n"
     for kind in KINDS:
         files[ROOT / "crds" / kind.file_name] = definition_text(kind)
+    files[ROOT / "docs" / "knowledge.md"] = "\n".join(knowledge_lines(knowledge_files())) + "\n"
     files[ROOT / "docs" / "reference" / "metrics.md"] = "\n".join(metrics_lines()) + "\n"
     return files
 

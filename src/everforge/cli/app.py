@@ -1,7 +1,7 @@
 """The `everforge` command: registers the subcommands, turns expected errors into a message and an exit code.
 
 Called by the console script (`everforge = everforge.cli.app:main`). A subcommand lives in a file of its own
-name, as a function of that name; it raises the errors of `everforge.errors` and never prints a traceback.
+name, as a function or a group of that name; it raises the errors of `everforge.errors` and never prints a traceback.
 """
 
 import importlib
@@ -15,7 +15,7 @@ from everforge import __version__
 from everforge.errors import DeviceFault, EverforgeError, UsageError
 from everforge.model.verdict import ExitCode
 
-COMMANDS = ("run", "trials", "evaluate", "check", "suite", "compare", "doctor")
+COMMANDS = ("run", "trials", "evaluate", "check", "suite", "compare", "knowledge", "doctor")
 
 app = typer.Typer(
     name="everforge",
@@ -36,12 +36,16 @@ def everforge(version: bool = typer.Option(False, "--version", help="Print the v
 
 def register_commands() -> None:
     """Add every subcommand whose file is installed; one that is not is absent from `--help`."""
-    registered = {command.name for command in app.registered_commands}
+    registered = {known.name for known in (*app.registered_commands, *app.registered_groups)}
     for name in COMMANDS:
         module_name = f"everforge.cli.{name}"
         if name in registered or importlib.util.find_spec(module_name) is None:
             continue
-        app.command(name)(getattr(importlib.import_module(module_name), name))
+        command = getattr(importlib.import_module(module_name), name)
+        if isinstance(command, typer.Typer):  # a group of subcommands
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
 
 
 def exit_code_of_error(error: EverforgeError) -> ExitCode:

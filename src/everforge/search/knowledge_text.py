@@ -48,7 +48,7 @@ def scope_text(scope: AppliesTo) -> str:
     return f"{where}; against {', '.join(scope.bottlenecks)}" if scope.bottlenecks else where
 
 
-_PROVEN = {
+PROVEN = {
     Runs.INTERPRETER: "run in Triton's interpreter by the tests",
     Runs.COMPILED: "compiled for sm_90 by the tests",
     Runs.PYTHON: "run by the tests",
@@ -66,8 +66,8 @@ def page_lines(files: Mapping[str, KnowledgeFile]) -> Iterator[str]:
     yield ""
     yield (
         f"{len(entries)} entries, {proven} of them with an example that the tests run. A request to a model quotes "
-        "those that suit its task; `everforge knowledge search TEXT` finds them, and `everforge knowledge stats` says what "
-        "became of the trials that saw them. [The fields of an entry](reference/knowledge.md)."
+        "those that suit its task; `everforge knowledge search TEXT` finds them, and `everforge knowledge stats` says "
+        "what became of the trials that saw them. [The fields of an entry](reference/knowledge.md)."
     )
     for name, file in files.items():
         yield ""
@@ -93,7 +93,7 @@ def _entry_lines(entry: KnowledgeEntry) -> Iterator[str]:
         yield f"- *Checked before a device is used:* `{entry.check}`."
     yield f"- *Source:* {source_link(entry.source)}, {entry.source.date}."
     if entry.example is not None:
-        yield f"- *Example:* {_PROVEN[entry.example.runs]}."
+        yield f"- *Example:* {PROVEN[entry.example.runs]}."
         yield ""
         yield example_text(entry.example)
 

@@ -23,7 +23,6 @@ from everforge.operator.pod_parts import (
     scratch_mounts,
     scratch_volumes,
 )
-from everforge.operator.runner_job import HOST_LABEL
 from everforge.operator.settings import Settings
 
 CAMPAIGN_DIRECTORY = "/etc/everforge/campaign"
@@ -85,7 +84,7 @@ def agent_job(
     metadata = _metadata(optimization, pool, spec, attempt)
     pod = _pod(optimization, pool, metadata["name"], settings)
     if avoid:
-        unlike = {"key": HOST_LABEL, "operator": "NotIn", "values": sorted(avoid)}
+        unlike = {"key": names.HOST, "operator": "NotIn", "values": sorted(avoid)}
         # Preferred only: an agent needs no device, and on a cluster of one node it must still run.
         preference = {"weight": 100, "preference": {"matchExpressions": [unlike]}}
         pod["affinity"] = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preference]}}
@@ -144,7 +143,7 @@ def _container(
         "imagePullPolicy": settings.image_pull_policy,
         "args": _arguments(optimization, pool, settings),
         # NVIDIA's container runtime gives every device to a pod that asks for none, unless it says so.
-        "env": environment({"NVIDIA_VISIBLE_DEVICES": "void", **settings.agent_environment}),
+        "env": environment({"NVIDIA_VISIBLE_DEVICES": "void"}),
         "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
         "resources": {"limits": limits, "requests": dict(limits)},
         "securityContext": container_security(),

@@ -107,16 +107,6 @@ class KubernetesCluster:
         # A quota or a policy answers for it before the name is looked up: then nobody knows, and the pod will tell.
         return status < 300
 
-    def replace(self, resource: Resource, manifest: Api) -> bool:
-        """Replace an object as it was read; False where somebody else was faster, or it is gone."""
-        meta = manifest["metadata"]
-        path = _path(resource, meta.get("namespace", ""), meta["name"])
-        status, answer = self._ask("PUT", path, {"fieldManager": FIELD_MANAGER}, manifest)
-        if status in (NOT_FOUND, CONFLICT):
-            return False
-        self._granted(status, answer)
-        return True
-
     def _granted(self, status: int, answer: Api) -> Api:
         if status < 300:
             return answer

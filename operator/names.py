@@ -17,6 +17,7 @@ POOL = f"{GROUP}/device-pool"
 CLAIM_UID = f"{GROUP}/claim-uid"
 ATTEMPT = f"{GROUP}/attempt"
 SPEC = f"{GROUP}/spec"
+HOST = "kubernetes.io/hostname"
 KUEUE_QUEUE = "kueue.x-k8s.io/queue-name"
 
 # The key of an LlmSpec's Secret that holds the model's key, and those of a TaskSource's that hold a login.

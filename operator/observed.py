@@ -57,7 +57,6 @@ class Job:
     role: Literal["agent", "runner"]
     pool: str
     attempt: int = 1
-    optimization: str = ""
     owner_uid: str | None = None
     spec: str = ""
     deleting: bool = False
@@ -146,6 +145,15 @@ class Observed:
     def pool(self, name: str) -> DevicePool | None:
         """The pool of that name, unless it is missing or on its way out."""
         return next((p for p in self.pools if p.metadata.name == name and not p.metadata.deletion_timestamp), None)
+
+    def owner_of(self, claim: RunnerClaim) -> KernelOptimization | None:
+        """The KernelOptimization that a claim is made for, unless it is gone or on its way out."""
+        wanted = (claim.metadata.namespace, claim.spec.owner.name, claim.spec.owner.uid)
+        for optimization in self.optimizations:
+            meta = optimization.metadata
+            if (meta.namespace, meta.name, meta.uid) == wanted and not meta.deletion_timestamp:
+                return optimization
+        return None
 
     def pods_of(self, job: Job) -> tuple[Pod, ...]:
         """The pods of a Job, in the order of their names."""

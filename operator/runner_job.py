@@ -25,7 +25,6 @@ from everforge.operator.settings import Settings
 PORT = 8473
 # The runner itself ends a trial within 25 s of being told (runners/service.py).
 GRACE_SECONDS = 30
-HOST_LABEL = "kubernetes.io/hostname"
 
 
 def runner_job(
@@ -147,5 +146,5 @@ def _device_class(pool: DevicePool) -> DeviceClass | None:
 
 
 def _away_from(nodes: Sequence[str]) -> dict[str, Any]:
-    unlike = {"key": HOST_LABEL, "operator": "NotIn", "values": sorted(nodes)}
+    unlike = {"key": names.HOST, "operator": "NotIn", "values": sorted(nodes)}
     return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [unlike]}]}}

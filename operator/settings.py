@@ -3,8 +3,7 @@
 `__main__.py` reads these from the command line; tests make them by hand.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -46,4 +45,3 @@ class Settings:
     refusal_retry_s: float = 30.0
     # Every object is looked at again after this, though no event came.
     resync_s: float = 600.0
-    agent_environment: Mapping[str, str] = field(default_factory=dict)

@@ -31,11 +31,6 @@ class End(StrEnum):
     MACHINE = "machine"
     KILLED = "killed"
 
-    @property
-    def is_final(self) -> bool:
-        """Whether another attempt would end the same way."""
-        return self in (End.DONE, End.REFUSED)
-
 
 @dataclass(frozen=True)
 class Ending:
@@ -44,7 +39,6 @@ class Ending:
     end: End
     told: str = ""
     node: str | None = None
-    exit_code: int | None = None
 
 
 def trouble_of(job: Job, observed: Observed) -> Trouble | None:
@@ -80,7 +74,7 @@ def ending_of(job: Job, observed: Observed) -> Ending:
     if pod is None:
         # The pod is gone, and with it the agent's word: the next attempt finds the campaign in the store and says it.
         return Ending(End.KILLED, "its pod is gone")
-    return Ending(_end(job, pod.exit_code), pod.told or pod.ended, pod.node, pod.exit_code)
+    return Ending(_end(job, pod.exit_code), pod.told or pod.ended, pod.node)
 
 
 def _end(job: Job, exit_code: int | None) -> End:

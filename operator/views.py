@@ -53,8 +53,7 @@ def job_of(raw: Api) -> Job | None:
         role=role,
         pool=labels.get(names.POOL, ""),
         attempt=int(attempt) if attempt.isdigit() else 1,
-        optimization=labels.get(names.OPTIMIZATION, ""),
-        owner_uid=next((o["uid"] for o in meta.get("ownerReferences", []) if o.get("controller")), None),
+        owner_uid=_controller_of(meta),
         spec=labels.get(names.SPEC, ""),
         deleting="deletionTimestamp" in meta,
         succeeded="Complete" in ended,
@@ -82,7 +81,7 @@ def pod_of(raw: Api) -> Pod | None:
         namespace=meta["namespace"],
         uid=meta.get("uid", ""),
         role=role,
-        job_uid=next((o["uid"] for o in meta.get("ownerReferences", []) if o.get("controller")), None),
+        job_uid=_controller_of(meta),
         pool=labels.get(names.POOL, ""),
         claim_uid=labels.get(names.CLAIM_UID),
         queue_name=labels.get(names.KUEUE_QUEUE),
@@ -123,6 +122,10 @@ def warning_of(raw: Api) -> WarningEvent:
         message=raw.get("message", ""),
         last_s=time.timestamp() if time is not None else 0.0,
     )
+
+
+def _controller_of(meta: Api) -> str | None:
+    return next((owner["uid"] for owner in meta.get("ownerReferences", []) if owner.get("controller")), None)
 
 
 def _time(text: str | None) -> datetime | None:

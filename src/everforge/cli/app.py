@@ -36,7 +36,8 @@ def everforge(version: bool = typer.Option(False, "--version", help="Print the v
 
 def register_commands() -> None:
     """Add every subcommand whose file is installed; one that is not is absent from `--help`."""
-    registered = {known.name for known in (*app.registered_commands, *app.registered_groups)}
+    registered = {command.name for command in app.registered_commands}
+    registered |= {group.name for group in app.registered_groups}
     for name in COMMANDS:
         module_name = f"everforge.cli.{name}"
         if name in registered or importlib.util.find_spec(module_name) is None:

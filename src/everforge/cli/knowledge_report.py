@@ -32,7 +32,7 @@ def entry_table(entries: Iterable[KnowledgeEntry]) -> Table:
 
 def summary(statement: str) -> str:
     """The first sentence, shortened where it is long."""
-    first = statement.split(". ", 1)[0]
+    first = statement.split(". ", 1)[0].removesuffix(".")
     return textwrap.shorten(first, _SUMMARY_CHARS, placeholder=" …")
 
 

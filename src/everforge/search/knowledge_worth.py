@@ -106,5 +106,6 @@ def _seen(trial: Trial) -> tuple[str, ...]:
 
 
 def _speedup(trial: Trial) -> float | None:
-    """None where it was not timed; a speedup is above 0 wherever there is one."""
-    return trial.evaluation.speedup.value if trial.evaluation.speedup is not None else None
+    """None where it was not timed; a ratio of times that is not above 0 was never measured."""
+    speedup = trial.evaluation.speedup
+    return speedup.value if speedup is not None and speedup.value > 0 else None

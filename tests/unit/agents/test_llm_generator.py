@@ -118,6 +118,14 @@ def test_reply_becomes_candidate_with_conversation_and_spend(bench: Start) -> No
     assert "class Model(nn.Module)" in said.prompt
 
 
+def test_conversation_names_the_knowledge_that_its_prompt_quotes(bench: Start) -> None:
+    said = bench(GOOD).generator().propose(context()).conversation
+    assert said is not None
+    assert len(said.knowledge) >= 3
+    assert all(f"[{name}]" in said.prompt for name in said.knowledge)
+    assert said.prompt.count("Source: ") == len(said.knowledge)
+
+
 def test_request_carries_key_model_limit_and_streaming(bench: Start) -> None:
     at = bench(GOOD)
     at.generator(temperature=0.5).propose(context())

@@ -24,7 +24,7 @@ FOUNDERS = 12
 # Each island gets half of these before it hears of its neighbour's champion.
 MIGRATION_EVERY = 12
 # How often the island's best is built on, instead of any cell's.
-EXPLOIT = 0.5
+EXPLOIT = 0.7
 # How often a candidate for a cell nobody has taken is asked for.
 EXPLORE = 0.3
 INSPIRATIONS = 2
@@ -69,7 +69,7 @@ class MapElitesPolicy:
         parent, why = _parent(archive, rng)
         cell = behaviour_of(parent.candidate.source)
         direction = _empty_cell(cell, everywhere, rng) if rng.random() < EXPLORE else None
-        others = [trial for behaviour, trial in everywhere.items() if behaviour != cell and trial is not parent]
+        others = [trial for behaviour, trial in archive.items() if behaviour != cell and trial is not parent]
         others.sort(key=speed_of, reverse=True)
         return Plan(
             policy=self.kind,

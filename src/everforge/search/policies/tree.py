@@ -19,7 +19,7 @@ from everforge.search.policies.standing import fit, reward, speed_of
 from everforge.search.policies.strategy_tree import ROOT, Node, idea_id, strategy_tree
 
 # Weight of the bound's second term. A factor of 2 in speed is 0.15 of reward.
-CURIOSITY = 0.03
+CURIOSITY = 0.02
 # Until an idea was tried so often, itself and what follows from it, it counts as no worse than what it builds on: the
 # first kernel of a better way is often slower.
 TRIED_ENOUGH = 3

@@ -1,8 +1,9 @@
 """Runs policies over landscapes, many times each, and says how good the best kernel was after how much of a spend.
 
-`everforge compare` calls `courses` and `band`. A repeat has a seed of its own, the same for every policy.
+`comparison.py` calls `courses`, `band` and `advantage`. A repeat has a seed of its own, the same for every policy.
 """
 
+import math
 import random
 import statistics
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from everforge.search.policies.chosen import policy_of
 from everforge.search.policies.standing import speed_of
 from everforge.search.simulated.author import Answer, answer
 from everforge.search.simulated.landscape import BEST_SOL, Landscape, taken_by
+from everforge.search.simulated.landscapes import landscape_of
 
 # An interval of the evaluator on a quiet device is about 2 % wide: 95 % of measurements lie within it.
 _NOISE_SIGMA = 0.005
@@ -63,14 +65,12 @@ class Course(Record):
         return reached[-1] if reached else 1.0
 
 
-def courses(
-    landscape: Landscape, kinds: Sequence[PolicyKind], repeats: int, trials: int, in_flight: int = 1
-) -> Iterator[Course]:
-    """Every repeat of every policy, policy after policy."""
-    for kind in kinds:
-        for repeat in range(repeats):
-            recorded = search(landscape, policy_of(kind), repeat, trials, in_flight)
-            yield Course(landscape=landscape.name, policy=kind, repeat=repeat, steps=_steps(landscape, recorded))
+def courses(name: str, kind: PolicyKind, repeats: int, trials: int, in_flight: int = 1) -> Iterator[Course]:
+    """Every repeat of a policy on the landscape of a name."""
+    for repeat in range(repeats):
+        landscape = landscape_of(name, repeat)
+        recorded = search(landscape, policy_of(kind), repeat, trials, in_flight)
+        yield Course(landscape=name, policy=kind, repeat=repeat, steps=_steps(landscape, recorded))
 
 
 def search(landscape: Landscape, policy: Policy, seed: int, trials: int, in_flight: int = 1) -> tuple[Trial, ...]:
@@ -87,14 +87,19 @@ def search(landscape: Landscape, policy: Policy, seed: int, trials: int, in_flig
 
 
 def band(group: Sequence[Course], axis: Axis, spent: float) -> Interval:
-    """The mean best speedup of repeats once so much was spent, with its 95 % interval over repeats."""
-    return bootstrap([course.best_at(axis, spent) for course in group], statistics.fmean, seed=0)
+    """The geometric mean of the repeats' best speedups once so much was spent, with its 95 % interval."""
+    return _geometric([math.log(course.best_at(axis, spent)) for course in group])
 
 
 def advantage(group: Sequence[Course], over: Sequence[Course], axis: Axis, spent: float) -> Interval:
-    """How many times as fast as another policy's the best kernels are, repeat against repeat (ratio of means)."""
-    pairs = [(mine.best_at(axis, spent), other.best_at(axis, spent)) for mine, other in zip(group, over, strict=True)]
-    return bootstrap(pairs, lambda drawn: sum(mine for mine, _ in drawn) / sum(other for _, other in drawn), seed=0)
+    """How many times as fast as another policy's the best kernels are: geometric mean, repeat against repeat."""
+    pairs = zip(group, over, strict=True)
+    return _geometric([math.log(mine.best_at(axis, spent) / other.best_at(axis, spent)) for mine, other in pairs])
+
+
+def _geometric(logarithms: Sequence[float]) -> Interval:
+    found = bootstrap(logarithms, statistics.fmean, seed=0)
+    return Interval(value=math.exp(found.value), low=math.exp(found.low), high=math.exp(found.high))
 
 
 def _steps(landscape: Landscape, recorded: Sequence[Trial]) -> tuple[Step, ...]:

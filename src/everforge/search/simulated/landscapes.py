@@ -1,8 +1,11 @@
 """The known landscapes: each asks one question of a policy.
 
 The factors are made up, in the proportions that kernels show; what is compared is how policies deal with them, not
-how fast any kernel is. Lines of code are chosen for what `search/behaviour.py` reads from them.
+how fast any kernel is. The constants of the policies were chosen on the four by hand; drawn ones are there to see
+whether that holds elsewhere. Lines of code are chosen for what `search/behaviour.py` reads from them.
 """
+
+import random
 
 from everforge.search.simulated.landscape import Idea, Landscape
 
@@ -87,4 +90,44 @@ FRAGILE = Landscape(
     ),
 )
 
+DRAWN = "drawn"
+_DRAWN_IDEAS = 10
+_CODES = ("", _VECTOR, _TILED, _DESCRIPTOR, _PERSISTENT, _GRID, _SPLIT)
+
+
+def drawn_landscape(seed: int) -> Landscape:
+    """A landscape nobody made: ideas whose gain has nothing to do with their appeal, some tied to others."""
+    rng = random.Random(seed)
+    ideas: list[Idea] = []
+    for number in range(_DRAWN_IDEAS):
+        ideas.append(_drawn_idea(f"idea {number}", [idea.name for idea in ideas], rng))
+    return Landscape(name=DRAWN, about="ideas drawn at random, others in every repeat", ideas=tuple(ideas))
+
+
+def _drawn_idea(name: str, earlier: list[str], rng: random.Random) -> Idea:
+    """Two ideas of three gain, most by up to 1.4 times; a third each need, boost or exclude an earlier one."""
+    tied = {
+        kind: [rng.choice(earlier)] if earlier and rng.random() < 1 / 3 else []
+        for kind in ("needs", "clashes", "boosted")
+    }
+    needs = frozenset(tied["needs"])
+    return Idea(
+        name=name,
+        gain=rng.lognormvariate(0.09, 0.2),
+        appeal=rng.lognormvariate(0.0, 0.8),
+        chance=rng.uniform(0.2, 0.95),
+        mended=rng.uniform(0.1, 0.6),
+        needs=needs,
+        clashes=frozenset(tied["clashes"]) - needs,
+        boosted={other: rng.uniform(1.1, 1.6) for other in tied["boosted"]},
+        code=rng.choice(_CODES),
+    )
+
+
 LANDSCAPES = {landscape.name: landscape for landscape in (SMOOTH, LOCAL_OPTIMUM, DECEPTIVE, FRAGILE)}
+NAMES = (*LANDSCAPES, DRAWN)
+
+
+def landscape_of(name: str, repeat: int) -> Landscape:
+    """The landscape of one repeat: a known one is the same in all, a drawn one is drawn for each."""
+    return drawn_landscape(repeat) if name == DRAWN else LANDSCAPES[name]

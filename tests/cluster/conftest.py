@@ -112,9 +112,7 @@ def full_node(request: pytest.FixtureRequest) -> Iterator[FullNode]:
 def product(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> InstalledProduct:
     """Everforge installed on the node, from images of this machine's files. Where it cannot be, tests are skipped."""
     if not os.environ.get("EVERFORGE_TEST_NODE"):
-        pytest.skip(
-            "NO CAMPAIGN: no kernel was searched in a cluster. `make test-node` does it, in a quarter of an hour"
-        )
+        pytest.skip("NO CAMPAIGN: no kernel was searched in a cluster. `make test-node` does it, in minutes")
     node: FullNode = request.getfixturevalue("full_node")
     installed = InstalledProduct(node)
     try:

@@ -142,7 +142,11 @@ class FullNode:
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
         """What kubectl answers the admin."""
         command = [str(self.binaries / "kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True, timeout=60).stdout
+        try:
+            return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True, timeout=60).stdout
+        except subprocess.CalledProcessError as error:
+            error.add_note(error.stderr)
+            raise
 
     def _node_is_ready(self) -> bool:
         with contextlib.suppress(subprocess.CalledProcessError):

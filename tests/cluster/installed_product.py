@@ -1,17 +1,19 @@
-"""Everforge as a user installs it, on the test node: CRDs, the operator of deploy/, an MLflow, a pool of CPUs.
+"""Everforge as a user installs it, on the test node: CRDs, the operator of deploy/, an MLflow, pools.
 
-`test_campaign.py` and `test_campaign_chaos.py` search kernels with it. Only images' names and MLflow's address are put
-into what deploy/ has.
+The tests in `test_campaign*.py` search kernels with it. Only images' names, MLflow's address and what an agent asks for
+are put into what deploy/ has.
 """
 
 import json
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
 from full_node import FullNode
 from product_images import ROOT, ProductImages
 
@@ -28,11 +30,13 @@ AGENT, RUNNER = "everforge.dev/role=agent", "everforge.dev/role=runner"
 # What deploy/operator.yaml says is to be set, and what it is set to.
 SETTINGS = {
     "image: everforge-operator:latest": "image: everforge.local/operator:e2e",
-    "[--agent-image=everforge-agent:latest]": "[--agent-image=everforge.local/agent:e2e, "
-    f'"--tracking-uri={TRACKING_URI}"]',
+    # Agents that ask for a whole processor each would not fit beside each other on a machine of two.
+    "[--agent-image=everforge-agent:latest]": "[--agent-image=everforge.local/agent:e2e, --agent-cpu=200m, "
+    f'--agent-memory=1Gi, "--tracking-uri={TRACKING_URI}"]',
 }
 # A campaign takes a minute on two idle cores; a loaded machine gets ten.
 DEADLINE_S = 600.0
+CRASHES = 3
 
 
 class InstalledProduct:
@@ -43,17 +47,20 @@ class InstalledProduct:
 
     def install(self, directory: Path) -> None:
         """Make the images below a directory, and apply everything; returns when all of it is at work."""
-        images = ProductImages(directory).all()
-        self.node.load_images(images)
-        for layer in {layer.path for image in images for layer in image.layers}:
+        # One image is loaded while the next one is made.
+        with ThreadPoolExecutor(max_workers=1) as loading:
+            loads = [loading.submit(self.node.load_images, images) for images in ProductImages(directory).made()]
+        for load in loads:
+            load.result()
+        for layer in directory.glob("*.layer"):
             layer.unlink()
         self.node.kubectl("apply", "-f", str(OBJECTS / "mlflow.yaml"))
         self.node.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
         self.node.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         self.node.kubectl("apply", "--server-side", "-f", "-", stdin=operator_manifest())
-        self.node.kubectl("apply", "-f", str(OBJECTS / "pool.yaml"))
+        self.node.kubectl("apply", "-f", str(OBJECTS / "pools.yaml"))
         self.is_at_work()
-        self.eventually(lambda: self._ready("devicepool/cpu"), "a ready pool")
+        self.eventually(lambda: self.condition("devicepool/cpu", "Ready")[0] == "True", "a ready pool")
 
     def is_at_work(self) -> None:
         """Wait until operator and MLflow are ready."""
@@ -66,10 +73,12 @@ class InstalledProduct:
         self.node.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
         self.node.kubectl("apply", "-n", name, "-f", str(ROOT / "deploy" / "agent-access.yaml"))
 
-    def search(self, namespace: str, name: str, rows: int) -> None:
-        """Apply a KernelOptimization; few rows make trials short, and speedups uncertain."""
-        text = (OBJECTS / "search.yaml").read_text().replace("{name: softmax}", f"{{name: {name}}}")
-        self.node.kubectl("apply", "-n", namespace, "-f", "-", stdin=text.replace("512", str(rows)))
+    def search(self, namespace: str, name: str, file: str = "small.yaml", **spec: Any) -> None:
+        """Apply a KernelOptimization of `campaign/` under a name, with some fields of its spec changed."""
+        manifest = yaml.safe_load((OBJECTS / file).read_text())
+        manifest["metadata"]["name"] = name
+        manifest["spec"] |= spec
+        self.node.kubectl("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(manifest))
 
     def listed(self, what: str, namespace: str, labels: str = "") -> list[Any]:
         """Objects of a kind."""
@@ -77,10 +86,20 @@ class InstalledProduct:
         found: list[Any] = json.loads(self.node.kubectl("get", what, "-n", namespace, *chosen, "-o", "json"))["items"]
         return found
 
+    def spec(self, namespace: str, name: str) -> Any:
+        """The spec of a KernelOptimization."""
+        return json.loads(self.node.kubectl("get", "kopt", name, "-n", namespace, "-o", "json"))["spec"]
+
     def status(self, namespace: str, name: str) -> Any:
         """The status of a KernelOptimization; empty while it has none."""
         seen = json.loads(self.node.kubectl("get", "kopt", name, "-n", namespace, "-o", "json"))
         return seen.get("status", {})
+
+    def condition(self, what: str, type_: str, namespace: str = "default") -> tuple[str, str, str]:
+        """Status, reason and message of a condition of an object such as `kopt/softmax`; empty while it has none."""
+        status = json.loads(self.node.kubectl("get", what, "-n", namespace, "-o", "json")).get("status", {})
+        found = [each for each in status.get("conditions", []) if each["type"] == type_]
+        return (found[0]["status"], found[0]["reason"], found[0].get("message", "")) if found else ("", "", "")
 
     def ended(self, namespace: str, name: str) -> Any:
         """The status of a KernelOptimization once it has come to its end."""
@@ -116,13 +135,21 @@ class InstalledProduct:
         inside = ("exec", "-n", "mlflow", "deploy/mlflow", "--", "python", "-c", ASK_MLFLOW)
         return json.loads(self.node.kubectl(*inside, path, json.dumps(asked)))
 
-    def _ready(self, what: str) -> bool:
-        conditions = json.loads(self.node.kubectl("get", what, "-o", "json")).get("status", {}).get("conditions", [])
-        return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-
     def _available(self, namespace: str, deployment: str) -> bool:
         seen = json.loads(self.node.kubectl("get", "deployment", deployment, "-n", namespace, "-o", "json"))
-        return bool(seen.get("status", {}).get("readyReplicas"))
+        if seen.get("status", {}).get("readyReplicas"):
+            return True
+        self._crashes(namespace)
+        return False
+
+    def _crashes(self, namespace: str) -> None:
+        """Raise RuntimeError with the log of a container that starts again and again: nobody mends it meanwhile."""
+        for pod in self.listed("pods", namespace):
+            for container in pod["status"].get("containerStatuses", []):
+                if container["restartCount"] >= CRASHES:
+                    name = pod["metadata"]["name"]
+                    said = self.node.kubectl("logs", name, "-n", namespace, "--previous", "--tail=20")
+                    raise RuntimeError(f"pod {name} does not stay up:\n{said}")
 
 
 def operator_manifest() -> str:

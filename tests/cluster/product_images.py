@@ -68,12 +68,14 @@ class ProductImages:
         self._directory = directory
         self._layers: dict[str, Layer] = {}
 
-    def all(self) -> list[Image]:
-        """Operator, agent, runner-cpu and mlflow, each called `everforge.local/NAME:e2e`."""
-        images = [self._image(name) for name in ("operator", "agent", "runner-cpu")]
+    def made(self) -> Iterator[list[Image]]:
+        """Operator, agent with mlflow, and runner-cpu, one after the other, each called `everforge.local/NAME:e2e`."""
+        yield [self._image("operator")]
+        agent = self._image("agent")
         # The agent's lock has the whole of MLflow, its server included.
-        server = dict(images[1].config) | {"Entrypoint": ["python", "-m", "mlflow", "server"]}
-        return [*images, Image("everforge.local/mlflow:e2e", images[1].layers, server)]
+        server = dict(agent.config) | {"Entrypoint": ["python", "-m", "mlflow", "server"]}
+        yield [agent, Image("everforge.local/mlflow:e2e", agent.layers, server)]
+        yield [self._image("runner-cpu")]
 
     def _image(self, name: str) -> Image:
         recipe = recipe_of(ROOT / "images" / f"Containerfile.{name}")

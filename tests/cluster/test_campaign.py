@@ -17,7 +17,7 @@ NAMESPACE, NAME = "team-a", "softmax"
 def runner_pod(product: InstalledProduct) -> Any:
     """The runner's pod of a campaign that has just begun."""
     product.add_namespace(NAMESPACE)
-    product.search(NAMESPACE, NAME, rows=512)
+    product.search(NAMESPACE, NAME, "search.yaml")
     return product.eventually(lambda: product.listed("pods", NAMESPACE, RUNNER), "the runner's pod")[0]
 
 
@@ -32,6 +32,23 @@ def test_runner_is_admitted_where_pods_must_be_restricted(runner_pod: Any) -> No
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert not any("serviceAccountToken" in str(volume) for volume in runner_pod["spec"]["volumes"])
+
+
+def test_runner_is_under_a_policy_that_lets_it_speak_to_agents_alone(
+    product: InstalledProduct, runner_pod: Any
+) -> None:
+    """That the policy is applied to it; the network of the test node is a bridge, which enforces none."""
+    (policy,) = product.listed("networkpolicies", NAMESPACE)
+    selected = policy["spec"]["podSelector"]["matchLabels"].items()
+    assert selected <= runner_pod["metadata"]["labels"].items()
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert "egress" not in policy["spec"] or policy["spec"]["egress"] == []
+    (rule,) = policy["spec"]["ingress"]
+    (port,) = runner_pod["spec"]["containers"][0]["ports"]
+    assert [each["port"] for each in rule["ports"]] == [port["containerPort"]]
+    (agent,) = product.listed("pods", NAMESPACE, AGENT)
+    (speaker,) = rule["from"]
+    assert speaker["podSelector"]["matchLabels"].items() <= agent["metadata"]["labels"].items()
 
 
 def test_agent_has_no_device_and_no_more_rights_than_claims(product: InstalledProduct, status: Any) -> None:

@@ -1,7 +1,7 @@
 # The commands of this repository; .ci/run and the README call these and nothing else.
 #   make demo    one campaign on the CPU, no LLM, no key
 #   make test    every check and the whole test suite
-#   make test-node    campaigns on a node that runs pods, and what survives there; needs root and containerd, 15 minutes
+#   make test-node    campaigns on a node that runs pods, and what survives there; needs root and containerd, minutes
 #   make redteam every hostile and every honest candidate of tests/redteam; writes docs/redteam.md
 #   make cluster-up    a real Kubernetes control plane for people; node-up one that runs pods; cluster-down ends either
 #   make cluster-binaries    what it is made of, built from Go modules where it is not found; minutes the first time
@@ -22,7 +22,7 @@ test: check cluster-binaries
 
 test-node: venv
 	.venv/bin/python tests/cluster/cluster_binaries.py --full-node
-	EVERFORGE_TEST_NODE=1 .venv/bin/pytest tests/cluster/test_campaign.py tests/cluster/test_campaign_chaos.py
+	EVERFORGE_TEST_NODE=1 .venv/bin/pytest --durations=0 --durations-min=5 tests/cluster/test_full_node.py tests/cluster/test_campaign*.py
 
 redteam: venv
 	.venv/bin/python tests/redteam/score.py --device cpu --without-rules --markdown docs/redteam.md

@@ -102,14 +102,15 @@ def test_every_configured_tool_runs_in_make_test() -> None:
     assert not [tool for tool in configured if not any(f"/{commands[tool]}" in line for line in planned)]
 
 
-def test_pytest_is_the_last_command_of_make_test() -> None:
+@pytest.mark.parametrize("target", ["test", "test-node"])
+def test_pytest_is_the_last_command_of_both_suites(target: str) -> None:
     # CI reads the outcome from the last line.
-    assert "/pytest" in dry_run("test").splitlines()[-1]
+    assert "/pytest" in dry_run(target).splitlines()[-1]
 
 
 def test_ci_runs_what_everybody_runs() -> None:
     script = (ROOT / ".ci" / "run").read_text()
-    assert re.findall(r"^make .*", script, re.MULTILINE) == ["make test"]
+    assert re.findall(r"^make .*", script, re.MULTILINE) == ["make test", "make test-node"]
     assert (ROOT / ".ci" / "run").stat().st_mode & stat.S_IXUSR
 
 

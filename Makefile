@@ -22,7 +22,7 @@ test: check cluster-binaries
 
 test-node: venv
 	.venv/bin/python tests/cluster/cluster_binaries.py --full-node
-	EVERFORGE_TEST_NODE=1 .venv/bin/pytest --durations=0 --durations-min=5 tests/cluster/test_full_node.py tests/cluster/test_campaign*.py
+	EVERFORGE_TEST_NODE=1 .venv/bin/pytest --durations=0 --durations-min=5 tests/cluster/test_campaign*.py tests/cluster/test_full_node.py
 
 redteam: venv
 	.venv/bin/python tests/redteam/score.py --device cpu --without-rules --markdown docs/redteam.md

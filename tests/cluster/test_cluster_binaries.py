@@ -5,7 +5,7 @@ from pathlib import Path
 
 import cluster_binaries
 import pytest
-from cluster_binaries import CONTROL_PLANE, FULL_NODE, MODULE, PACKAGES, BinariesMissing
+from cluster_binaries import CONTROL_PLANE, FOR_PEOPLE, MODULE, PACKAGES, BinariesMissing
 
 
 def programs(directory: Path, names: tuple[str, ...]) -> Path:
@@ -69,6 +69,6 @@ def test_every_staging_module_has_the_release_of_kubernetes_itself() -> None:
 
 def test_every_program_is_built_from_a_package_that_the_module_names() -> None:
     text = (MODULE / "go.mod").read_text()
-    for name in FULL_NODE:
+    for name in FOR_PEOPLE:
         package = PACKAGES[name]
         assert (MODULE / package).is_dir() if package.startswith("./") else f"\t{package}\n" in text

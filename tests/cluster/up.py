@@ -53,7 +53,7 @@ def up(full_node: bool) -> int:
         return 0
     if full_node and (reason := why_not()):
         raise NodeImpossible(reason)
-    names = cluster_binaries.FULL_NODE if full_node else cluster_binaries.CONTROL_PLANE
+    names = cluster_binaries.FOR_PEOPLE if full_node else cluster_binaries.CONTROL_PLANE
     binaries = cluster_binaries.build_unless_found(names)
     KUBECONFIG.unlink(missing_ok=True)
     started = time.monotonic()

@@ -78,8 +78,8 @@ PAGES = (
         "profile",
         Profile,
         "The profile",
-        "What a profiler saw of kernels, whichever it was: what `everforge profile show --json` prints. What a tool did "
-        "not tell is `null`. Shares are from 0 to 1. [How profiles are made](../profiles.md).",
+        "What a profiler saw of kernels, whichever it was: what `everforge profile show --json` prints. What a tool "
+        "did not tell is `null`. Shares are from 0 to 1. [How profiles are made](../profiles.md).",
     ),
     Page(
         "manifest",

@@ -80,6 +80,15 @@ def test_claims_are_made_by_more_than_one_entry_somewhere() -> None:
     assert len(subjects) > len(set(subjects)) + 3
 
 
+def test_effect_is_measured_by_a_program_of_this_repository_that_knows_the_entry() -> None:
+    measured = {entry.id: entry.effect.command for entry in knowledge() if entry.effect and entry.effect.command}
+    assert measured
+    for name, command in measured.items():
+        python, program, argument = (command or "").split()
+        assert (python, argument) == ("python", name)
+        assert f'"{name}": Case(' in (ROOT / program).read_text()
+
+
 def test_documents_of_this_repository_exist() -> None:
     own = [entry.source.link for entry in knowledge() if entry.source.link.startswith("docs/")]
     assert own
@@ -163,6 +172,21 @@ def test_two_values_for_one_subject_contradict_where_both_apply() -> None:
 )
 def test_entries_that_never_meet_do_not_contradict(scope: dict[str, object], other: dict[str, object]) -> None:
     assert list(contradictions([stated("one", "128", **scope), stated("other", "256", **other)])) == []
+
+
+def test_entry_that_sets_the_register_file_elsewhere_would_be_found_out() -> None:
+    """Two public guides for Xe2 differ in this, and neither notices."""
+    source = Source.model_validate({"title": "A guide", "link": "https://example.org", "date": "2026-01-01"})
+    other = KnowledgeEntry(
+        id="grf-by-launch-metadata",
+        applies_to=AppliesTo(devices=(DeviceKind.XPU,), languages=(Language.TRITON,)),
+        statement="Set it in the launch metadata.",
+        why="Because.",
+        source=source,
+        claims=(Claim(subject="where-grf-mode-is-set", value="in the launch metadata"),),
+    )
+    (found,) = contradictions([*knowledge(), other])
+    assert {found.first, found.second} == {"xe2-grf-mode", "grf-by-launch-metadata"}
 
 
 def test_spelling_is_no_contradiction() -> None:

@@ -114,6 +114,12 @@ def test_room_is_linked_into_the_package(room: str) -> None:
     assert (link / "__init__.py").is_file() or room == "operator"
 
 
+def test_knowledge_is_linked_into_the_package_as_data(tree: Sequence[Path]) -> None:
+    assert (PACKAGE / "knowledge").readlink() == Path("..", "..", "knowledge")
+    held = {path.suffix for path in tree if path.is_relative_to(ROOT / "knowledge")}
+    assert held == {".yaml"}
+
+
 def test_operator_is_never_a_package_at_the_root(tree: Sequence[Path]) -> None:
     # With an __init__.py it shadows the standard library's operator, and `python -m json.tool` dies.
     assert not packages_in(tree, "operator")

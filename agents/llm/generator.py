@@ -83,7 +83,7 @@ class LlmGenerator:
         exchange = self._open(context, tuple(excerpt.id for excerpt in excerpts))
         try:
             if move.aim is Aim.PLAN:
-                reply = exchange.ask(planning_messages(context, move))
+                reply = exchange.ask(planning_messages(context, move, excerpts))
                 move = move.model_copy(update={"ideas": ideas_in(reply.text)})
             return self._ask(exchange, build_messages(context, move, excerpts), move)
         except (BudgetExceeded, ModelUnavailable) as refusal:

@@ -68,7 +68,7 @@ def knowledge_section(excerpts: tuple[Excerpt, ...]) -> str:
         return ""
     head = (
         "## What is known\n\nEntries of a knowledge base that suit this task, by id; advice to weigh, not orders. "
-        "Name the ids you follow in the line of your strategy."
+        "Where you follow one, say its id in your strategy."
     )
     return "\n\n".join([head, *(excerpt.text for excerpt in excerpts)])
 

@@ -106,7 +106,7 @@ def test_planning_that_names_no_idea_still_leads_to_a_candidate() -> None:
 
 def test_budget_that_ends_between_planning_and_coding_keeps_what_was_spent() -> None:
     with ChatServer((IDEAS,)) as server:
-        proposal = proposed(server, context(PolicyKind.TREE, budget=Budget(tokens=3000)))
+        proposal = proposed(server, context(PolicyKind.TREE, budget=Budget(tokens=4000)))
     assert proposal.candidate is None
     assert proposal.spend == Spend(tokens=550)
     assert "tokens" in proposal.note

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from everforge.agents.llm.chat import Message, Role
 from everforge.agents.llm.diagnostics import LINE_CHARS_LIMIT, distilled
+from everforge.agents.llm.knowledge import excerpts_for
 from everforge.agents.llm.parse import extract
 from everforge.agents.llm.plan import REPAIRS_IN_A_ROW, Aim, next_move
 from everforge.agents.llm.prompt import PROMPT_CHARS_LIMIT, ask_again, build_messages, contract, languages
@@ -295,8 +296,11 @@ def test_prompt_stays_below_its_limit_whatever_is_in_it() -> None:
     failed = trial(40, verdict=Verdict.INCORRECT, proposed=huge)
     wordy = failed.evaluation.model_copy(update={"reason": "r" * 50_000, "diagnostics": "d\n" * 90_000})
     given = context(*trials, failed.model_copy(update={"evaluation": wordy}), task=task, notes=("n" * 5000,) * 50)
-    messages = build_messages(given, next_move(given.trials))
-    assert next_move(given.trials).aim is Aim.REPAIR
+    move = next_move(given.trials)
+    excerpts = excerpts_for(given, move, tuple(Language))
+    messages = build_messages(given, move, excerpts)
+    assert move.aim is Aim.REPAIR
+    assert excerpts
     assert sum(len(message.content) for message in messages) < PROMPT_CHARS_LIMIT
     again = ask_again(messages, "w" * 1_000_000, "q" * 10_000)
     assert sum(len(message.content) for message in again) < PROMPT_CHARS_LIMIT

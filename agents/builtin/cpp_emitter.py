@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from everforge.agents.builtin.closing import reads
 from everforge.agents.builtin.cpp_kernels import Tuning, region_source
 from everforge.agents.builtin.cpp_prelude import prelude
+from everforge.agents.builtin.cpp_schedule import levels
 from everforge.agents.builtin.module_text import (
     STATE_HELPERS,
     class_text,
@@ -17,7 +18,8 @@ from everforge.agents.builtin.module_text import (
     size_text,
     step_lines,
 )
-from everforge.agents.builtin.plan import KernelRegion, MatmulRegion, Plan, Pooled, Reduce, Step
+from everforge.agents.builtin.plan import KernelRegion, MatmulRegion, Plan, Pooled, Reduce, Step, TorchStep
+from everforge.agents.builtin.preparation import preparation_lines, preparation_text, prepares
 from everforge.model.candidate import ParameterValue
 from everforge.model.graph import TaskGraph
 
@@ -49,7 +51,8 @@ def emit_cpp(plan: Plan, graph: TaskGraph, parameters: Mapping[str, ParameterVal
     kernels = "".join(region_source(region, _tuning(region, chosen)) for region in _regions(plan))
     built = _build_text(prelude(kernels, int(chosen.get("lanes", 16))) + kernels) if kernels else ""
     imports = f"{_IMPORTS if kernels else 'import torch'}\nfrom torch import nn\n"
-    return head_text(plan) + imports + built + STATE_HELPERS + class_text(plan, graph, _forward_lines(plan))
+    module = class_text(plan, graph, _forward_lines(plan), ["self._copies = {}"] if prepares(plan) else [])
+    return head_text(plan) + imports + built + STATE_HELPERS + preparation_text(plan) + module
 
 
 _IMPORTS = """import ctypes
@@ -113,13 +116,14 @@ def _tuning(region: KernelRegion, chosen: Mapping[str, ParameterValue]) -> Tunin
 
 
 def _forward_lines(plan: Plan) -> Iterator[str]:
+    yield from preparation_lines(plan)
     for number, step in enumerate(plan.steps):
         match step:
             case KernelRegion():
                 yield from _call_lines(plan, step, plan.steps[number + 1 :])
             case MatmulRegion():
                 yield from _product_lines(plan, step, plan.steps[number + 1 :])
-            case _:
+            case TorchStep() if not step.once:
                 yield from step_lines(step)
 
 
@@ -178,6 +182,7 @@ def _makes(step: Step, name: str) -> bool:
 
 def _stores_last(region: KernelRegion) -> bool:
     """Whether no sweep follows the one that stores elements."""
-    level = region.sweeps()
+    level = levels(region)
     stored = min(level[store.value] for store in region.stores if not store.per_row)
-    return all(level[value.arg] <= stored for value in region.values if isinstance(value, Reduce))
+    folds = [number for number, value in enumerate(region.values) if isinstance(value, Reduce)]
+    return all(level[number] - 1 <= stored for number in folds)

@@ -4,10 +4,11 @@ It keeps nothing: the plan follows from the traced graph, and what to try next f
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from everforge.agents.builtin.abilities import abilities_of
+from everforge.agents.builtin.algebra import Rewritten, rewritten
 from everforge.agents.builtin.plan import Plan, describe
 from everforge.agents.builtin.planner import Unplannable, plan_graph
 from everforge.agents.builtin.shape_bound import bound_of
@@ -39,13 +40,10 @@ class BuiltinGenerator:
     def propose(self, context: SearchContext) -> Proposal | None:
         """The next kernel to try; None when the plan has none, or its share of trials or its space is used up."""
         own = _own_trials(context.trials)
-        planned = _planned(context)
-        if planned is None or len(own) >= self.tuning_trials:
+        if len(own) >= self.tuning_trials:
             return None
-        plan, graph = planned
-        strategies = strategies_for(plan, graph, context.spec.device, context.spec.task.precision)
         tried_digests = {trial.candidate.digest for trial in context.trials}
-        for strategy in _ordered(strategies, own):
+        for strategy, plan in _ordered(_strategies(context), own):
             candidate = self._next_of(strategy, own, tried_digests)
             if candidate is not None:
                 return Proposal(candidate=candidate, note="; ".join(describe(plan)))
@@ -72,13 +70,35 @@ def _own_trials(trials: tuple[Trial, ...]) -> list[Trial]:
     ]
 
 
-def _planned(context: SearchContext) -> tuple[Plan, TaskGraph] | None:
-    """The plan that most of the shown variants share, and the graph it was made from."""
+def _strategies(context: SearchContext) -> list[tuple[Strategy, Plan]]:
+    """Every strategy with its plan: those of the task as it is written, then those after algebra."""
     graphs = [v.graph for v in context.shown_variants() if isinstance(v.graph, TaskGraph)]
+    changed = [rewritten(graph) for graph in graphs]
+    found = []
+    for shown, rewrites in ((graphs, ()), *_families(changed)):
+        planned = _planned(context, shown, rewrites)
+        if planned is not None:
+            plan, graph = planned
+            chosen = strategies_for(plan, graph, context.spec.device, context.spec.task.precision)
+            found += [(strategy, plan) for strategy in chosen]
+    return found
+
+
+def _families(changed: Sequence[Rewritten | None]) -> list[tuple[list[TaskGraph], tuple[str, ...]]]:
+    """The rewritten graphs of all shown variants, where algebra does the same to each of them."""
+    alike = {each.rewrites if each is not None else () for each in changed}
+    graphs = [each.graph for each in changed if each is not None]
+    return [(graphs, names) for names in alike if names and len(alike) == 1]
+
+
+def _planned(
+    context: SearchContext, graphs: Sequence[TaskGraph], rewrites: tuple[str, ...]
+) -> tuple[Plan, TaskGraph] | None:
+    """The plan that most of these graphs share, and the graph it was made from."""
     best: tuple[int, Plan, TaskGraph] | None = None
     for graph in graphs:
         try:
-            plan = plan_graph(graph, abilities_of(context.spec.device))
+            plan = plan_graph(graph, abilities_of(context.spec.device), rewrites)
         except Unplannable:
             continue
         misfits = sum(mismatch(plan, other) is not None for other in graphs)
@@ -97,6 +117,7 @@ def _candidate(strategy: Strategy, parameters: Parameters) -> Candidate:
         generator=GeneratorKind.BUILTIN,
         strategy=strategy.name,
         parameters=parameters,
+        rewrites=strategy.rewrites,
     )
 
 
@@ -115,16 +136,16 @@ def _value(trial: Trial) -> float | None:
     return math.log(speedup.value) if speedup is not None and speedup.value > 0 else None
 
 
-def _ordered(strategies: Iterable[Strategy], own: list[Trial]) -> list[Strategy]:
+def _ordered(strategies: Iterable[tuple[Strategy, Plan]], own: list[Trial]) -> list[tuple[Strategy, Plan]]:
     """Untried strategies first, then by the best speedup so far; those that never gave a correct kernel drop out.
 
     Fallbacks come after all others: their turn is when those have dropped out or used up their spaces.
     """
-    ranked: list[tuple[bool, float, Strategy]] = []
-    for strategy in strategies:
+    ranked: list[tuple[bool, float, tuple[Strategy, Plan]]] = []
+    for strategy, plan in strategies:
         tried = _tried(strategy, own)
         values = [attempt.value for attempt in tried if attempt.value is not None]
         if len(tried) >= _HOPELESS_AFTER and not values:
             continue
-        ranked.append((strategy.is_fallback, -(max(values) if values else math.inf), strategy))
-    return [strategy for _, _, strategy in sorted(ranked, key=lambda entry: entry[:2])]
+        ranked.append((strategy.is_fallback, -(max(values) if values else math.inf), (strategy, plan)))
+    return [entry for _, _, entry in sorted(ranked, key=lambda entry: entry[:2])]

@@ -343,6 +343,7 @@ class TorchStep:
     kwargs: tuple[tuple[str, Any], ...]
     outputs: tuple[str | None, ...]
     reason: str
+    once: bool = False  # needs parameters alone, and is done at load
 
 
 Step = KernelRegion | MatmulRegion | TorchStep
@@ -370,6 +371,7 @@ class Plan:
     input_count: int
     bound: Bound | None = None
     abilities: Abilities = BASIC
+    rewrites: tuple[str, ...] = ()  # algebra that made the graph it was planned from
 
     def buffer(self, name: str) -> Buffer:
         """The buffer of that name. Raises KeyError if the plan has none."""
@@ -380,8 +382,8 @@ class Plan:
 
 
 def describe(plan: Plan) -> tuple[str, ...]:
-    """One line for each step: what was fused, and what was left to PyTorch and why."""
-    return tuple(_line(step) for step in plan.steps)
+    """One line for each rewrite and each step: what was fused, and what was left to PyTorch and why."""
+    return (*(f"algebra: {name}" for name in plan.rewrites), *map(_line, plan.steps))
 
 
 def _line(step: Step) -> str:
@@ -392,5 +394,7 @@ def _line(step: Step) -> str:
         case MatmulRegion():
             tail = f" with epilogue {', '.join(step.epilogue.fuses)}" if step.epilogue else ""
             return f"{step.name}: matrix product {', '.join(step.fuses)}{tail}"
+        case TorchStep() if step.once:
+            return f"at load: {step.op}"
         case TorchStep():
             return f"left to PyTorch: {step.op}: {step.reason}"

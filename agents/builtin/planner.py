@@ -23,6 +23,7 @@ from everforge.agents.builtin.normal_form import normalised
 from everforge.agents.builtin.operations import BOOLEAN, POINTWISE, Handler, Ops
 from everforge.agents.builtin.pending import REARRANGED, RUNNING, pending_operands
 from everforge.agents.builtin.plan import MatmulRegion, Plan, Store
+from everforge.agents.builtin.preparation import made_at_load, prepared_first
 from everforge.agents.builtin.reductions import LOCATES, REDUCTIONS
 from everforge.agents.builtin.row_losses import BY_CLASS, CLASSES, ROW_LOSSES, RowLoss
 from everforge.agents.builtin.staging import STAGED, reduced_dims, stages
@@ -43,16 +44,17 @@ class _MustLeave(Exception):  # internal: start over with this node left to PyTo
         self.node = node
 
 
-def plan_graph(graph: TaskGraph, abilities: Abilities = BASIC) -> Plan:
+def plan_graph(graph: TaskGraph, abilities: Abilities = BASIC, rewrites: tuple[str, ...] = ()) -> Plan:
     """The plan of a traced reference for kernels with these abilities.
 
+    `rewrites` says which algebra the graph went through; then what needs parameters alone is done at load.
     Raises Unplannable where even PyTorch's steps cannot be written down.
     """
-    left: dict[str, str] = {}
     normal = normalised(graph, abilities)
+    left = made_at_load(normal) if rewrites else {}
     while True:
         try:
-            return _Planner(normal, left, abilities).run()
+            return _Planner(normal, left, abilities, rewrites).run()
         except _MustLeave as stop:
             if stop.node in left:
                 raise Unplannable(f"{stop.node}: {stop}") from stop
@@ -62,8 +64,11 @@ def plan_graph(graph: TaskGraph, abilities: Abilities = BASIC) -> Plan:
 class _Planner:
     """One walk over a graph; `left` holds the nodes that PyTorch must run, with the reason for each."""
 
-    def __init__(self, graph: TaskGraph, left: Mapping[str, str], abilities: Abilities) -> None:
+    def __init__(
+        self, graph: TaskGraph, left: Mapping[str, str], abilities: Abilities, rewrites: tuple[str, ...]
+    ) -> None:
         self.graph = graph
+        self.rewrites = rewrites
         self.left = left
         self.abilities = abilities
         self.space = Workspace(graph, abilities)
@@ -85,9 +90,11 @@ class _Planner:
         for key in keys:
             self._require_straight(self.space.known.get(key))
         results = tuple(left_to_torch.result(self.space, key) for key in keys)
-        steps = merged_epilogues(tuple(self.space.steps), results)
         buffers = tuple(self.space.buffers.values())
-        return Plan(buffers, steps, results, self.graph.structure, inputs, abilities=self.abilities)
+        steps = prepared_first(self.space.steps, buffers) if self.rewrites else tuple(self.space.steps)
+        steps = merged_epilogues(steps, results)
+        plan = Plan(buffers, steps, results, self.graph.structure, inputs)
+        return replace(plan, abilities=self.abilities, rewrites=self.rewrites)
 
     def _operation(self, node: GraphNode, position: int) -> None:
         if node.op == "getitem":
@@ -163,7 +170,7 @@ class _Planner:
         out = self.space.temporary(node.outputs[0].dtype, product.shape())
         self.space.steps.append(
             MatmulRegion(
-                name=f"product_{len(self.space.steps)}",
+                name=f"product_{sum(isinstance(step, MatmulRegion) for step in self.space.steps)}",
                 lhs=lhs,
                 rhs=rhs,
                 bias=bias[0] if bias else None,

@@ -28,6 +28,7 @@ class Strategy:
     emit: Callable[[Parameters], str]
     starts: tuple[Parameters, ...] = ()  # points of the space to try first, best guess first; none: the defaults
     is_fallback: bool = False  # tried once those before it are refuted or used up
+    rewrites: tuple[str, ...] = ()  # the plan's algebra
 
 
 def strategies_for(plan: Plan, graph: TaskGraph, device: DeviceKind, policy: Precision) -> tuple[Strategy, ...]:
@@ -41,11 +42,24 @@ def strategies_for(plan: Plan, graph: TaskGraph, device: DeviceKind, policy: Pre
     if device is DeviceKind.CPU:
         if not cpp_space(plan):
             return ()
-        return (Strategy("fused C++", Language.CPP, cpp_space(plan), lambda chosen: emit_cpp(plan, graph, chosen)),)
+        return (_cpp(plan, graph),)
     multiplies = any(isinstance(step, MatmulRegion) for step in plan.steps)
     precisions = tuple(reversed(policy.allowed)) if multiplies else (Precision.FP32,)
     lowest = precisions[0]
     return tuple(_triton(plan, graph, device, precision, precision is not lowest) for precision in precisions)
+
+
+def _cpp(plan: Plan, graph: TaskGraph) -> Strategy:
+    """Fused C++ kernels around oneDNN's products."""
+
+    def emit(chosen: Parameters) -> str:
+        return emit_cpp(plan, graph, chosen)
+
+    return Strategy(_named("fused C++", plan), Language.CPP, cpp_space(plan), emit, rewrites=plan.rewrites)
+
+
+def _named(name: str, plan: Plan) -> str:
+    return f"{name}, rewritten" if plan.rewrites else name
 
 
 def _triton(plan: Plan, graph: TaskGraph, device: DeviceKind, precision: Precision, is_fallback: bool) -> Strategy:
@@ -55,10 +69,11 @@ def _triton(plan: Plan, graph: TaskGraph, device: DeviceKind, precision: Precisi
         **triton_space(plan, precision.value, device),
     }
     return Strategy(
-        f"fused Triton {precision}",
+        _named(f"fused Triton {precision}", plan),
         Language.TRITON,
         space,
         lambda chosen: emit_triton(plan, graph, chosen, device),
         triton_starts(plan, space),
         is_fallback,
+        plan.rewrites,
     )

@@ -16,6 +16,7 @@ from everforge.agents.builtin.module_text import (
     step_lines,
 )
 from everforge.agents.builtin.plan import BufferArg, KernelRegion, MatmulRegion, Plan, TorchStep
+from everforge.agents.builtin.preparation import preparation_lines, preparation_text
 from everforge.agents.builtin.triton_matmul_launch import matmul_buffers
 from everforge.agents.builtin.triton_space import Choice, is_fused, tail_of, without_tail
 from everforge.model.graph import TaskGraph
@@ -75,7 +76,9 @@ def module_text(graph: TaskGraph, choice: Choice) -> str:
     """The class: constructor with every parameter and buffer declared, and forward."""
     forward = list(_Forward(choice).lines())
     copies = ["self._copies = {}"] if any("self._copies" in line for line in forward) else []
-    return class_text(choice.plan, graph, forward, copies)
+    return preparation_text(choice.plan, _Forward(choice).low_dtypes()) + class_text(
+        choice.plan, graph, forward, copies
+    )
 
 
 class _Forward:
@@ -91,14 +94,22 @@ class _Forward:
     def lines(self) -> Iterator[str]:
         first = next(iter(inputs_of(self.plan)), None) or self.plan.buffers[0]
         yield f"device = {first.name}.device"
+        yield from preparation_lines(self.plan)
         for step in self.plan.steps:
             match step:
                 case KernelRegion():
                     yield from self._region(step)
                 case MatmulRegion():
                     yield from self._matmul(step)
-                case TorchStep():
+                case TorchStep() if not step.once:
                     yield from step_lines(step)
+
+    def low_dtypes(self) -> dict[str, str]:
+        """The buffers that are stored at the products' precision, as torch names it."""
+        return dict.fromkeys(self.stored_low, self.low or "")
+
+    def _dtype(self, name: str) -> str:
+        return self.low if self.low and name in self.stored_low else f"torch.{self.buffers[name].dtype}"
 
     def _region(self, region: KernelRegion) -> Iterator[str]:
         for store in region.stores:
@@ -144,8 +155,7 @@ class _Forward:
 
     def _allocation(self, name: str) -> str:
         sizes = "".join(f"{size_text(size)}, " for size in self.buffers[name].shape)
-        dtype = self.low if name in self.stored_low else f"torch.{self.buffers[name].dtype}"
-        return f"{name} = torch.empty(({sizes}), dtype={dtype}, device=device)"
+        return f"{name} = torch.empty(({sizes}), dtype={self._dtype(name)}, device=device)"
 
     def _call(self, name: str, arguments: list[str]) -> str:
         return f"run_{name}({', '.join(arguments)})"
@@ -165,7 +175,7 @@ def _stored_low(plan: Plan) -> frozenset[str]:
             case MatmulRegion():
                 made -= {load.buffer for load in step.epilogue.loads()} - products if step.epilogue else set()
                 made -= {step.bias}
-            case TorchStep():
+            case TorchStep() if not step.once:
                 made -= {name for arg in (*step.args, *(v for _, v in step.kwargs)) for name in _buffers_in(arg)}
     return frozenset(made - set(plan.results))
 
@@ -178,7 +188,7 @@ def _stored_by(step: KernelRegion | MatmulRegion | TorchStep) -> set[str]:
             stores = {store.buffer for store in step.epilogue.stores} if step.epilogue else set()
             return stores | ({step.product} if step.keeps_product else set())
         case TorchStep():
-            return set()
+            return {name for name in step.outputs if name is not None} if step.once else set()
 
 
 def _buffers_in(value: Any) -> set[str]:

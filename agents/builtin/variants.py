@@ -12,7 +12,7 @@ from everforge.model.graph import TaskGraph
 def mismatch(plan: Plan, graph: TaskGraph) -> str | None:
     """Why `plan` would not compute `graph`, or None if it would: same steps, and every extent comes out right."""
     try:
-        other = plan_graph(graph, plan.abilities)
+        other = plan_graph(graph, plan.abilities, plan.rewrites)
     except Unplannable as refusal:
         return str(refusal)
     if [type(step) for step in plan.steps] != [type(step) for step in other.steps]:

@@ -93,8 +93,83 @@ CASES: dict[str, Any] = {
     "vector": along(lambda a, b: a @ b + 1, (33, 300), (300,), tolerance=1e-5),
     "one-output": cases.Case(lambda: nn.Linear(300, 1), ((33, 300),), tolerance=1e-5),
 }
+
+
+class Layered(nn.Module):
+    """A function of modules and its input."""
+
+    def __init__(self, function: Callable[..., torch.Tensor], *parts: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.function(*self.parts, *inputs)
+
+
+class Vector(nn.Module):
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.randn(shape))
+
+
+def layered(
+    function: Callable[..., torch.Tensor], shape: tuple[int, ...], *parts: Callable[[], nn.Module], **chosen: Any
+) -> Any:
+    return cases.Case(lambda: Layered(function, *(make() for make in parts)), (shape,), **chosen)
+
+
+def normed(module: nn.Module) -> nn.Module:
+    """A batch norm with statistics that are not 0 and 1."""
+    for name, values in module.named_buffers():
+        if name.startswith("running"):
+            nn.init.uniform_(values, 0.5, 2)
+    return module
+
+
+REWRITTEN: dict[str, Any] = {
+    **{
+        f"norm-behind-layer-{kernel}-{precision}": layered(
+            lambda layer, norm, scale, x: torch.relu(norm(layer(x) * scale.values)),
+            (33, 72),
+            lambda: nn.Linear(72, 64),
+            lambda: normed(nn.BatchNorm1d(64)),
+            lambda: Vector(64),
+            parameters=products(kernel, precision),
+            tolerance=tolerance,
+        )
+        for kernel, precision, tolerance in (
+            ("tile", "fp32", 4e-6),
+            ("persistent", "bf16", 3e-2),
+            ("torch", "bf16", 3e-2),
+        )
+    },
+    "norm-before-layer": layered(
+        lambda norm, layer, x: layer(norm(x)),
+        (33, 72),
+        lambda: normed(nn.BatchNorm1d(72)),
+        lambda: nn.Linear(72, 64),
+        parameters=FP32,
+    ),
+    "norm-behind-convolution": layered(
+        lambda layer, norm, x: torch.relu(norm(layer(x))),
+        (2, 3, 9, 9),
+        lambda: nn.Conv2d(3, 6, 3, bias=False),
+        lambda: normed(nn.BatchNorm2d(6)),
+    ),
+    "row-sums": layered(lambda layer, x: (layer(x) / 2).sum(1), (33, 72), lambda: nn.Linear(72, 64), tolerance=1e-5),
+    "merged-layers": layered(
+        lambda up, down, x: torch.relu(down(up(x))),
+        (33, 40),
+        lambda: nn.Linear(40, 200),
+        lambda: nn.Linear(200, 40),
+        parameters=products("tile", "bf16"),
+        tolerance=3e-2,
+    ),
+    "diagonal": along(lambda a, b: torch.diag(a) @ b, (33,), (33, 40)),
+}
 cases.CASES.clear()
-cases.CASES.update(CASES)
+cases.CASES.update(CASES | REWRITTEN)
 
 if __name__ == "__main__":
     mode, folder = sys.argv[1], Path(sys.argv[2])

@@ -27,7 +27,7 @@ def compare(
     landscapes: Annotated[str, typer.Option(help="Landscapes, separated by commas.")] = ",".join(NAMES),
     repeats: Annotated[int, typer.Option(min=2, help="Searches of each policy on each landscape.")] = 50,
     trials: Annotated[int, typer.Option(min=1, help="Trials of each search.")] = 40,
-    in_flight: Annotated[int, typer.Option(min=1, help="Asks made before any of them is answered.")] = 1,
+    in_flight: Annotated[int, typer.Option(min=1, help="Asks that wait for their answers at any time.")] = 1,
     out: Annotated[
         Path | None, typer.Option(help="Write comparison.json, comparison.md and comparison.svg there.")
     ] = None,

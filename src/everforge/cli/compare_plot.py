@@ -7,11 +7,11 @@ dark pages and to the colour-blind (Okabe and Ito); lines differ in their dashes
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from everforge.cli.compare_table import setting
 from everforge.search.simulated.comparison import Band, Comparison, Contest
 from everforge.search.simulated.contest import Axis
 
 _PANEL_WIDTH, _PANEL_HEIGHT, _GAP, _LEFT, _TOP = 260, 150, 50, 60, 64
+_ROW_HEIGHT = _PANEL_HEIGHT + 70
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 _DASHES = ("", "6 3", "2 2", "8 3 2 3")
 _AXIS_NAMES = {Axis.TRIALS: "trials", Axis.DOLLARS: "dollars", Axis.DEVICE_SECONDS: "device seconds"}
@@ -21,16 +21,23 @@ _GREY = "#808080"
 def comparison_svg(comparison: Comparison) -> str:
     """The picture."""
     width = _LEFT + len(Axis) * (_PANEL_WIDTH + _GAP)
-    height = _TOP + len(comparison.contests) * (_PANEL_HEIGHT + 2 * _GAP)
+    height = _TOP + len(comparison.contests) * _ROW_HEIGHT
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         'font-family="sans-serif" font-size="12">',
-        f'<text x="{_LEFT}" y="20" fill="{_GREY}">{escape(setting(comparison))}</text>',
+        f'<text x="{_LEFT}" y="20" fill="{_GREY}">{escape(_caption(comparison))}</text>',
         *_legend(comparison),
         *(part for row, contest in enumerate(comparison.contests) for part in _row(comparison, contest, row)),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _caption(comparison: Comparison) -> str:
+    return (
+        f"Best speedup so far: geometric mean of {comparison.repeats} searches, {comparison.in_flight} in flight; "
+        "bands are 95 % intervals, dotted the best there is"
+    )
 
 
 def _legend(comparison: Comparison) -> Iterator[str]:
@@ -41,7 +48,7 @@ def _legend(comparison: Comparison) -> Iterator[str]:
 
 
 def _row(comparison: Comparison, contest: Contest, row: int) -> Iterator[str]:
-    top = _TOP + row * (_PANEL_HEIGHT + 2 * _GAP) + 24
+    top = _TOP + row * _ROW_HEIGHT + 24
     yield f'<text x="{_LEFT}" y="{top - 10}" font-weight="bold" fill="{_GREY}">{escape(contest.landscape)}</text>'
     highs = [point.best.high for band in contest.bands for point in band.points]
     ceiling = max([*highs, contest.best_possible or 0.0]) * 1.05

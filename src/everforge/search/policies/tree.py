@@ -46,7 +46,7 @@ class TreePolicy:
         node = _chosen(strategy_tree(seen, in_flight), self.curiosity, draws(seed, number))
         if not node.is_implemented:
             return self._code(node, number)
-        return self._plan(node, number, seen)
+        return self._refine(node, number) if node.being_planned else self._plan(node, number, seen)
 
     def _code(self, node: Node, number: int) -> Plan:
         mended = node.mendable() if not node.in_flight else None
@@ -60,6 +60,18 @@ class TreePolicy:
             parent=None if parent is None else parent.trial_id,
             idea=node.idea,
             strategy=node.strategy,
+        )
+
+    def _refine(self, node: Node, number: int) -> Plan:
+        """What to do below an idea while another ask plans there: leave it to the model, for the price of one call."""
+        base = node.base
+        return Plan(
+            policy=self.kind,
+            aim=Aim.WRITE if base is None else Aim.OPTIMISE,
+            number=number,
+            reason="ideas are being planned here; meanwhile what there is gets better",
+            parent=None if base is None else base.trial_id,
+            strategy=node.strategy or None,
         )
 
     def _plan(self, node: Node, number: int, seen: Sequence[Trial]) -> Plan:

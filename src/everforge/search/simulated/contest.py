@@ -18,7 +18,7 @@ from everforge.model.interval import Interval, bootstrap
 from everforge.model.search_settings import PolicyKind
 from everforge.model.trial import Purpose, Trial, trial_id_of
 from everforge.model.verdict import Verdict
-from everforge.search.policies.base import Policy, asks
+from everforge.search.policies.base import Plan, Policy, asks
 from everforge.search.policies.chosen import policy_of
 from everforge.search.policies.standing import speed_of
 from everforge.search.simulated.author import Answer, answer
@@ -74,15 +74,20 @@ def courses(name: str, kind: PolicyKind, repeats: int, trials: int, in_flight: i
 
 
 def search(landscape: Landscape, policy: Policy, seed: int, trials: int, in_flight: int = 1) -> tuple[Trial, ...]:
-    """The trials of one search, `in_flight` asks at a time, none of which sees the answers to the others."""
+    """The trials of one search that keeps `in_flight` asks waiting; the oldest is answered first.
+
+    The model answers from what was recorded when it was asked, as a prompt does.
+    """
     recorded: tuple[Trial, ...] = ()
+    waiting: list[tuple[Plan, tuple[Trial, ...]]] = []
     while len(recorded) < trials:
+        plans = [plan for plan, _ in waiting]
         room = min(in_flight, trials - len(recorded))
-        seen = recorded
-        for plan in asks(policy, seen, (), seed, room):
-            rng = random.Random(f"{landscape.name}/{seed}/{plan.number}")
-            given = answer(landscape, plan, seen, rng)
-            recorded = (*recorded, _trial(landscape, given, len(recorded), rng))
+        waiting += [(plan, recorded) for plan in asks(policy, recorded, plans, seed, room)]
+        plan, seen = waiting.pop(0)
+        rng = random.Random(f"{landscape.name}/{seed}/{plan.number}")
+        given = answer(landscape, plan, seen, rng)
+        recorded = (*recorded, _trial(landscape, given, len(recorded), rng))
     return recorded
 
 

@@ -39,6 +39,28 @@ INLINE double folded_prod(const Floats (&parts)[COUNT]) {
 """,
     "folded_max": _folded_extreme("max", ">"),
     "folded_min": _folded_extreme("min", "<"),
+    "Moments": r"""
+// How many columns were seen, their sum, and their squared distances from their mean, piece by piece.
+struct Moments {
+  double count = 0, sum = 0, squares = 0;
+  // A piece's distances were taken from `middle`, its mean as far as a float holds it.
+  void add(double n, double total, double distances, double middle) {
+    const double off = middle - total / n;
+    squares += distances - n * off * off;
+    if (count > 0) {
+      const double apart = total / n - sum / count;
+      squares += apart * apart * (n * count / (n + count));
+    }
+    count += n;
+    sum += total;
+  }
+  // Squared distances of these columns from the mean of all of them, those of other threads included.
+  double around(double mean) const {
+    const double apart = count > 0 ? sum / count - mean : 0;
+    return count > 0 ? squares + count * apart * apart : 0;
+  }
+};
+""",
     "running_sum": r"""
 // Inclusive sums of a block in double, continued from `carry`: log2 steps of shift and add in each half, so that
 // blocks depend on each other through one scalar addition only.

@@ -5,9 +5,9 @@ numbers are computed. Columns that are several axes (channels × pixels of a gro
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from everforge.agents.builtin.cpp_schedule import Sweep, scheduled
+from everforge.agents.builtin.cpp_schedule import Sweep, levels, scheduled
 from everforge.agents.builtin.cpp_values import expression, number_text
 from everforge.agents.builtin.cpp_windows import pooled_text
 from everforge.agents.builtin.plan import (
@@ -54,7 +54,7 @@ class _Function:
         self.region = region
         self.tuning = tuning
         self.varies = region.varies_in_row()
-        self.level = region.sweeps()
+        self.level = levels(region)
         self.sweeps = scheduled(region, tuning.keep_from)
         self.kept = [value for sweep in self.sweeps for value in sweep.kept]
         self.column_axes = tuple(range(region.row_axes, len(region.domain)))
@@ -157,6 +157,8 @@ class _Function:
         yield f"// sweep {number + 1}: {self._purpose(sweep)}"
         for index in sweep.folds:
             yield f"double total_v{index} = {_NEUTRAL[self._fold(index).op]};"
+        for squares, _ in sweep.moments:
+            yield f"Moments moments_v{squares};"
         for index in self._scans(sweep):
             yield f"double carry_v{index} = {'0' if self._scan(index).op == 'sum' else '1'};"
         yield from self._column_loops(sweep)
@@ -164,9 +166,14 @@ class _Function:
             combine = f"[](double a, double b) {{ return {_COMBINED[self._fold(index).op]}; }}"
             yield f"const double exact_v{index} = crew.combined(total_v{index}, {combine});"
             yield f"const float v{index} = (float)exact_v{index};"
+        for squares, total in sweep.moments:
+            mine = f"moments_v{squares}.around(exact_v{total} / columns)"
+            yield f"const double exact_v{squares} = crew.combined({mine}, [](double a, double b) {{ return a + b; }});"
+            yield f"const float v{squares} = (float)exact_v{squares};"
 
     def _purpose(self, sweep: Sweep) -> str:
         folds = [f"{self._fold(i).op} of v{self._fold(i).arg} is v{i}" for i in sweep.folds]
+        folds += [f"v{squares} is summed about the mean from v{total}" for squares, total in sweep.moments]
         return ", ".join([*folds, *(f"v{self.region.stores[i].value} is stored" for i in sweep.stores)]) or "running"
 
     def _fold(self, index: int) -> Reduce:
@@ -186,6 +193,9 @@ class _Function:
 
     def _column_loops(self, sweep: Sweep) -> Iterator[str]:
         """Pieces of a row (so that long sums are folded in double now and then), or outer and inner columns."""
+        if sweep.moments:
+            yield from self._piecewise(sweep)
+            return
         parts = [f"Floats part_v{i}[{self.tuning.unroll}];" for i in sweep.folds]
         starts = [f"for (Floats& part : part_v{i}) part = splat({_NEUTRAL[self._fold(i).op]});" for i in sweep.folds]
         ends = [self._folded(i) for i in sweep.folds]
@@ -203,6 +213,57 @@ class _Function:
         yield from _indented(self._walk(sweep, "begin", "end"))
         yield from _indented(iter(ends))
         yield "}"
+
+    def _piecewise(self, sweep: Sweep) -> Iterator[str]:
+        """Pieces that are walked twice while L1 holds them: for the folds, then for the distances from their mean."""
+        chunk, outer = self.tuning.chunk, self.column_axes[:-1]
+        if outer:
+            yield f"for (int64_t o = crew.member; o < {self._product(outer)}; o += crew.members)"
+            first, step, width = "0", str(chunk), f"n[{self.inner}]"
+        else:
+            first, step, width = f"crew.member * {chunk}", f"crew.members * {chunk}", "columns"
+        yield f"for (int64_t begin = {first}; begin < {width}; begin += {step}) {{"
+        yield f"  const int64_t end = begin + {chunk} < {width} ? begin + {chunk} : {width};"
+        for index in sweep.folds:
+            yield f"  Floats part_v{index}[{self.tuning.unroll}];"
+            yield f"  for (Floats& part : part_v{index}) part = splat({_NEUTRAL[self._fold(index).op]});"
+        yield from _indented(self._walk(sweep, "begin", "end"))
+        means = {total for _, total in sweep.moments}
+        for index in sweep.folds:
+            yield f"  {self._here(index) if index in means else self._folded(index)}"
+        for squares, total in sweep.moments:
+            yield from _indented(self._distances(sweep, squares, total))
+        yield "}"
+
+    def _here(self, index: int) -> str:
+        return f"const double here_v{index} = folded_sum(part_v{index}); total_v{index} += here_v{index};"
+
+    def _distances(self, sweep: Sweep, squares: int, total: int) -> Iterator[str]:
+        """The walk over a piece that sums squared distances from the piece's mean."""
+        operand = self._fold(total).arg
+        kept = replace(sweep, fetched=(*sweep.fetched, *sweep.kept))
+        yield f"const Floats middle_v{squares} = splat((float)(here_v{total} / (end - begin)));"
+        yield f"Floats part_v{squares}[{self.tuning.unroll}] = {{}};"
+        yield f"walk<{self.tuning.unroll}>(begin, end, [&](auto how, int64_t j, int part) LAMBDA {{"
+        for index in self._made_of(operand, set(kept.fetched)):
+            yield f"  const Floats v{index} = {self._computed(kept, index)};"
+        yield f"  const Floats apart = how.keep({self._vector(operand)} - middle_v{squares}, 0.f);"
+        yield f"  part_v{squares}[part] += apart * apart;"
+        yield "});"
+        distances = f"folded_sum(part_v{squares}), middle_v{squares}[0]"
+        yield f"moments_v{squares}.add(end - begin, here_v{total}, {distances});"
+
+    def _made_of(self, number: int, held: set[int]) -> list[int]:
+        """Varying values that a value is computed from, itself included; those `held` are made of nothing."""
+        found: set[int] = set()
+        waiting = [number]
+        while waiting:
+            index = waiting.pop()
+            value = self.region.values[index]
+            if self.varies[index] and index not in found:
+                found.add(index)
+                waiting += value.args if isinstance(value, Pointwise) and index not in held else ()
+        return sorted(found)
 
     def _folded(self, index: int) -> str:
         op = self._fold(index).op

@@ -18,7 +18,7 @@ def prelude(kernels: str, lanes: int) -> str:
     needed: set[str] = set()
     text = kernels
     for name in reversed(_FUNCTIONS):
-        if re.search(rf"\b{name}[(<]", text):
+        if re.search(rf"\b{name}[(< ]", text):
             needed.add(name)
             text += _FUNCTIONS[name]
     functions = "".join(body for name, body in _FUNCTIONS.items() if name in needed)

@@ -5,7 +5,9 @@ row is in cache) unless that costs more than `keep_from`, about the price of a s
 """
 
 from dataclasses import dataclass
+from math import prod
 
+from everforge.agents.builtin.moments import moment_pairs
 from everforge.agents.builtin.plan import ColumnCount, Constant, KernelRegion, Load, Pointwise, Reduce, Scan
 
 _COSTS = {
@@ -24,6 +26,13 @@ class Sweep:
     stores: tuple[int, ...]  # positions in the region's stores
     kept: tuple[int, ...]
     fetched: tuple[int, ...]  # values read back from scratch memory
+    moments: tuple[tuple[int, int], ...] = ()  # sums of squared distances folded with the sum of their mean
+
+
+# Floats of a row from which on sweeping it once saves more than it costs: a quarter of a core's L2, which usually has
+# 1 MiB. A shorter row is read again from there.
+_WIDE = 1 << 16
+_PIECE = 1 << 10  # inner columns below which folding piece by piece costs more than it saves
 
 
 def scheduled(region: KernelRegion, keep_from: int) -> tuple[Sweep, ...]:
@@ -31,15 +40,43 @@ def scheduled(region: KernelRegion, keep_from: int) -> tuple[Sweep, ...]:
     return _Schedule(region, keep_from).sweeps()
 
 
+def levels(region: KernelRegion) -> tuple[int, ...]:
+    """For each value the sweep that first knows it; a variance that is folded with its mean comes with that."""
+    pairs = joint_moments(region)
+    level: list[int] = []
+    for number, value in enumerate(region.values):
+        match value:
+            case Pointwise():
+                level.append(max((level[arg] for arg in value.args), default=0))
+            case Reduce():
+                level.append(level[pairs[number]] if number in pairs else level[value.arg] + 1)
+            case Scan():
+                level.append(level[value.arg])
+            case _:
+                level.append(0)
+    return tuple(level)
+
+
+def joint_moments(region: KernelRegion) -> dict[int, int]:
+    """Squared distances from a mean that are summed in the mean's sweep, each with the number of the mean's sum."""
+    columns = [size.literal for size in region.domain[region.row_axes :]]
+    if not columns or prod(columns) < _WIDE or columns[-1] < _PIECE:
+        return {}
+    if any(isinstance(value, Scan) for value in region.values):
+        return {}  # a piece is walked twice, and a running fold only once
+    return moment_pairs(region)
+
+
 class _Schedule:
     def __init__(self, region: KernelRegion, keep_from: int) -> None:
         self.region = region
         self.keep_from = keep_from
-        self.level = region.sweeps()
+        self.level = levels(region)
+        self.pairs = joint_moments(region)
         self.varies = region.varies_in_row()
         self.count = 1 + max(
             [self.level[store.value] for store in region.stores if not store.per_row]
-            + [self.level[value.arg] for value in region.values if isinstance(value, Reduce)]
+            + [self._read_in(number) for number, value in enumerate(region.values) if isinstance(value, Reduce)]
             + [0]
         )
         self.kept: dict[int, int] = {}  # value to the sweep that first computes it
@@ -53,11 +90,16 @@ class _Schedule:
             folds = tuple(
                 i
                 for i, value in enumerate(self.region.values)
-                if isinstance(value, Reduce) and self.level[value.arg] == number
+                if isinstance(value, Reduce) and self._read_in(i) == number and i not in self.pairs
             )
             stores = tuple(i for i, store in enumerate(self.region.stores) if self._stored_in(i, number))
-            found.append(Sweep(tuple(sorted(computed)), folds, stores, kept, tuple(sorted(fetched))))
+            moments = tuple(pair for pair in self.pairs.items() if pair[1] in folds)
+            found.append(Sweep(tuple(sorted(computed)), folds, stores, kept, tuple(sorted(fetched)), moments))
         return tuple(found)
+
+    def _read_in(self, number: int) -> int:
+        """The sweep that folds a Reduce."""
+        return self.level[number] - 1
 
     def _stored_in(self, index: int, number: int) -> bool:
         store = self.region.stores[index]
@@ -66,7 +108,8 @@ class _Schedule:
     def _targets(self, number: int) -> list[int]:
         """What a sweep must have: operands of its folds, its stores, its running folds."""
         values = self.region.values
-        folded = [v.arg for v in values if isinstance(v, Reduce) and self.level[v.arg] == number]
+        reduces = [(i, v) for i, v in enumerate(values) if isinstance(v, Reduce) and i not in self.pairs]
+        folded = [v.arg for i, v in reduces if self._read_in(i) == number]
         running = [i for i, v in enumerate(values) if isinstance(v, Scan) and self.level[i] == number]
         stored = [store.value for i, store in enumerate(self.region.stores) if self._stored_in(i, number)]
         return folded + running + stored

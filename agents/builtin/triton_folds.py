@@ -8,7 +8,8 @@ do a sum and the sum of squared distances from its mean (Welford 1962; parts joi
 import math
 from dataclasses import dataclass
 
-from everforge.agents.builtin.plan import ColumnCount, Constant, KernelRegion, Pointwise, Reduce, Scan, Store
+from everforge.agents.builtin.moments import moment_pairs
+from everforge.agents.builtin.plan import Constant, KernelRegion, Pointwise, Reduce, Scan, Store
 from everforge.agents.builtin.triton_values import ValueTexts, needed
 
 IDENTITY = {
@@ -52,7 +53,7 @@ class RowFolds:
     def __init__(self, region: KernelRegion) -> None:
         self.region = region
         self.varies = region.varies_in_row()
-        self.online = _softmax_pairs(region) | _moment_pairs(region)
+        self.online = _softmax_pairs(region) | moment_pairs(region)
         self.sweep = _sweeps(region, self.online)
         self.live = needed(region, [store.value for store in region.stores])
 
@@ -210,26 +211,6 @@ def _take_moments(total: int, squares: int, operand: str) -> list[str]:
         f'{mean} = {mean} + tl.where(live & (tl.abs({mean}) == float("inf")), {operand}, {step})',
         f"folded_{squares} = folded_{squares} + {ahead} * tl.where(live, {operand} - {mean}, 0.0)",
     ]
-
-
-def _moment_pairs(region: KernelRegion) -> dict[int, int]:
-    """Sums of squared distances from a mean, each with the number of the sum that the mean is made of."""
-    pairs: dict[int, int] = {}
-    if any(isinstance(value, Scan) and value.is_reverse for value in region.values):
-        return pairs  # blocks are taken from the last on, and the last may be short
-    for number, value in enumerate(region.values):
-        square = region.values[value.arg] if isinstance(value, Reduce) and value.op == "sum" else None
-        if not isinstance(square, Pointwise) or square.op != "square":
-            continue
-        apart = region.values[square.args[0]]
-        mean = region.values[apart.args[1]] if isinstance(apart, Pointwise) and apart.op == "sub" else None
-        if not isinstance(mean, Pointwise) or mean.op != "div" or not isinstance(apart, Pointwise):
-            continue
-        total, count = (region.values[arg] for arg in mean.args)
-        is_own = isinstance(total, Reduce) and total.op == "sum" and total.arg == apart.args[0]
-        if is_own and isinstance(count, ColumnCount) and mean.args[0] not in pairs.values():
-            pairs[number] = mean.args[0]
-    return pairs
 
 
 def _softmax_pairs(region: KernelRegion) -> dict[int, int]:

@@ -62,12 +62,15 @@ def _window_{op}(
     folded = tl.full(live.shape, {neutral}, tl.float32)
     for row in range(TAPS_D * TAPS_H):
         depth, height = z + row // TAPS_H * GAP_D, y + row % TAPS_H * GAP_H
+        first = image + ((depth * H + height) * W + x)
+        within = live
+        if BOUNDED:
+            within &= (depth >= 0) & (depth < D) & (height >= 0) & (height < H)
         for tap in tl.static_range(TAPS_W):
-            width = x + tap * GAP_W
-            inside = live
+            inside = within
             if BOUNDED:
-                inside &= (depth >= 0) & (depth < D) & (height >= 0) & (height < H) & (width >= 0) & (width < W)
-            element = tl.load(image + ((depth * H + height) * W + width), mask=inside, other={neutral})
+                inside &= (x >= -tap * GAP_W) & (x < W - tap * GAP_W)
+            element = tl.load(first + tap * GAP_W, mask=inside, other={neutral})
             folded = {fold}
     return folded
 '''

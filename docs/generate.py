@@ -1,6 +1,6 @@
 """Writes the reference of every JSON that Everforge prints or reads, and of its metrics, from what makes them.
 
-    python docs/generate.py           write docs/reference/*.md, schemas/*.json and crds/*.yaml
+    python docs/generate.py           write docs/reference/*.md, docs/knowledge.md, schemas/*.json, crds/*.yaml
     python docs/generate.py --check   write nothing; end with 1 and name the files that are out of date
 
 A test runs the check, so the reference cannot drift from the model.
@@ -17,6 +17,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel
 
+from everforge.model.analysis import Analysis
 from everforge.model.campaign import CampaignRecord
 from everforge.model.custom_resource import KINDS, Kind, definition
 from everforge.model.device_pool import DevicePool
@@ -78,8 +79,15 @@ PAGES = (
         "profile",
         Profile,
         "The profile",
-        "What a profiler saw of kernels, whichever it was: what `everforge profile show --json` prints. What a tool "
-        "did not tell is `null`. Shares are from 0 to 1. [How profiles are made](../profiles.md).",
+        "What a profiler saw of kernels, whichever it was: `profile` of what `everforge profile show --json` prints. "
+        "What a tool did not tell is `null`. Shares are from 0 to 1. [How profiles are made](../profiles.md).",
+    ),
+    Page(
+        "analysis",
+        Analysis,
+        "The analysis",
+        "What limits a candidate on one variant, and what would help: `analysis` of what `everforge profile show "
+        "--json` prints, `null` without a trial. [How it is found](../profiles.md#what-limits-a-candidate).",
     ),
     Page(
         "manifest",

@@ -1,7 +1,8 @@
 """The `everforge` command: registers the subcommands, turns expected errors into a message and an exit code.
 
 Called by the console script (`everforge = everforge.cli.app:main`). A subcommand lives in a file of its own
-name, as a function or a group of that name; it raises the errors of `everforge.errors` and never prints a traceback.
+name, but for those in MODULES, as a function or a group of that name; it raises the errors of `everforge.errors` and
+never prints a traceback.
 """
 
 import importlib
@@ -15,7 +16,9 @@ from everforge import __version__
 from everforge.errors import DeviceFault, EverforgeError, UsageError
 from everforge.model.verdict import ExitCode
 
-COMMANDS = ("run", "trials", "evaluate", "check", "suite", "compare", "knowledge", "doctor")
+COMMANDS = ("run", "trials", "evaluate", "check", "suite", "compare", "profile", "knowledge", "doctor")
+# A module named like one of the standard library's would shadow it.
+MODULES = {"profile": "profiles"}
 
 app = typer.Typer(
     name="everforge",
@@ -39,7 +42,7 @@ def register_commands() -> None:
     registered = {command.name for command in app.registered_commands}
     registered |= {group.name for group in app.registered_groups}
     for name in COMMANDS:
-        module_name = f"everforge.cli.{name}"
+        module_name = f"everforge.cli.{MODULES.get(name, name)}"
         if name in registered or importlib.util.find_spec(module_name) is None:
             continue
         command = getattr(importlib.import_module(module_name), name)

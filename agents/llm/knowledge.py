@@ -7,6 +7,7 @@ reference, the device and the finished trials; what is told is the project's own
 from collections.abc import Iterator
 from contextlib import closing
 
+from everforge.agents.analysis.analyse import analyse
 from everforge.agents.llm.plan import Move
 from everforge.model.candidate import Language
 from everforge.model.device import DeviceKind, Peaks
@@ -57,7 +58,7 @@ def query_for(context: SearchContext, move: Move, languages: tuple[Language, ...
         languages=languages,
         op_classes=() if graph is None else op_classes(graph),
         dtypes=_dtypes(context, graph),
-        bottlenecks=tuple(_bottlenecks(context, move, graph)),
+        bottlenecks=tuple(dict.fromkeys(_bottlenecks(context, move, graph))),
         text="" if move.failed is None else _failure_text(disclosed(move.failed).evaluation),
     )
 
@@ -98,13 +99,23 @@ def _dtypes(context: SearchContext, graph: TaskGraph | None) -> tuple[FloatForma
 
 
 def _bottlenecks(context: SearchContext, move: Move, graph: TaskGraph | None) -> Iterator[Bottleneck]:
-    """What holds the task up: by its bytes, FLOPs and times, and by what the best trial showed of launches."""
+    """What limits the best candidate, as its analysis says, and what holds up the task: bytes, FLOPs or launches."""
+    if move.best is not None:
+        yield from _limits(context, move.best.evaluation)
     if graph is not None and (bound := _bound(graph, context.facts.peaks)) is not None:
         yield bound
     floors = [facts.floor_us for facts in context.shown_variants() if facts.floor_us is not None]
-    small = bool(floors) and max(floors) < _SMALL_US and context.facts.environment.device is not DeviceKind.CPU
-    if small or (move.best is not None and _waits_for_launches(move.best.evaluation)):
+    if floors and max(floors) < _SMALL_US and context.facts.environment.device is not DeviceKind.CPU:
         yield Bottleneck.LAUNCH
+
+
+def _limits(context: SearchContext, evaluation: Evaluation) -> Iterator[Bottleneck]:
+    """What limits a candidate on each of the shown variants, and what its analysis recommends to do something about."""
+    policy = context.spec.task.precision.allowed[-1]
+    for facts in context.shown_variants():
+        analysis = analyse(None, evaluation, context.facts.peaks, facts, policy)
+        limiters = [analysis.limiter, *(each.limiter for each in analysis.recommendations)]
+        yield from (limiter.bottleneck for limiter in limiters if limiter.bottleneck is not None)
 
 
 def _bound(graph: TaskGraph, peaks: Peaks) -> Bottleneck | None:
@@ -114,11 +125,6 @@ def _bound(graph: TaskGraph, peaks: Peaks) -> Bottleneck | None:
     if max(moving_s, computing_s) == 0.0:
         return None
     return Bottleneck.COMPUTE if computing_s > moving_s else Bottleneck.BANDWIDTH
-
-
-def _waits_for_launches(evaluation: Evaluation) -> bool:
-    timed = [(each.launch_us, each.candidate_us) for each in evaluation.variants if not each.held_out]
-    return any(launch and time and launch > time for launch, time in timed)
 
 
 def _failure_text(evaluation: Evaluation) -> str:

@@ -131,3 +131,13 @@ def test_conversation_recorded_before_knowledge_was_shown_still_loads() -> None:
 def test_every_example_told_to_a_model_ends_its_own_fence() -> None:
     fences = [entry.example.after for entry in knowledge() if entry.example is not None]
     assert not [code for code in fences if "```" in code]
+
+
+def test_launches_that_take_longer_than_the_best_candidate_are_what_is_asked_about() -> None:
+    timed = trial(0, speedup=2.0)
+    assert Bottleneck.LAUNCH not in query_for(context(timed), next_move((timed,)), TRITON).bottlenecks
+    variants = tuple(
+        each.model_copy(update={"launch_us": 40.0 * (each.candidate_us or 0.0)}) for each in timed.evaluation.variants
+    )
+    waiting = timed.model_copy(update={"evaluation": timed.evaluation.model_copy(update={"variants": variants})})
+    assert Bottleneck.LAUNCH in query_for(context(waiting), next_move((waiting,)), TRITON).bottlenecks

@@ -12,6 +12,7 @@
 .PHONY: demo test test-node redteam check venv lock clean cluster-binaries cluster-up node-up cluster-down
 
 export PYTHON
+NODE_TESTS = tests/cluster/test_campaign*.py tests/cluster/test_full_node.py
 
 demo:
 	@scripts/make-venv run
@@ -22,7 +23,7 @@ test: check cluster-binaries
 
 test-node: venv
 	.venv/bin/python tests/cluster/cluster_binaries.py --full-node
-	EVERFORGE_TEST_NODE=1 .venv/bin/pytest --durations=0 --durations-min=5 tests/cluster/test_campaign*.py tests/cluster/test_full_node.py
+	EVERFORGE_TEST_NODE=1 .venv/bin/pytest --durations=0 --durations-min=5 $(NODE_TESTS)
 
 redteam: venv
 	.venv/bin/python tests/redteam/score.py --device cpu --without-rules --markdown docs/redteam.md

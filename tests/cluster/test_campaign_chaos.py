@@ -1,6 +1,6 @@
 """What dies while campaigns run in pods costs no finished trial and doubles none, and the status tells the truth.
 
-Campaigns run in pairs, so that one computes while the other starts, and each pair in a namespace of its own. That an
+Campaigns run side by side, so that one computes while the other starts. That an
 operator may die between any two of its writes is proven write by write in `test_operator_restart.py`, without pods.
 """
 
@@ -35,7 +35,6 @@ def started(product: InstalledProduct, namespace: str, trials: dict[str, int]) -
 def victims(product: InstalledProduct) -> Campaigns:
     """Campaigns whose agent, whose runner or whose object is taken away while a trial is under way."""
     campaigns = started(product, "chaos-pods", {"agent": 2, "runner": 2, "deleted": 3})
-    # Two run at a time, the third one after the first that ends.
     events = {
         "agent": partial(campaigns["agent"].kill, AGENT),
         "runner": partial(campaigns["runner"].kill, RUNNER),

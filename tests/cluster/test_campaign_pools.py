@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 from container_runtime import SANDBOX_IMAGE
+from full_node import NODE
 from installed_product import InstalledProduct
 from runner_history import RunnerHistory
 from running_campaign import RunningCampaign
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
-GPU, GPU_POOL, CPU_POOL = "nvidia.com/gpu", "pretended-gpu", "cpu"
+GPU, GPU_POOL, CPU_POOL = "nvidia.com/gpu", "pretended-gpu", "narrow"
 RED, BLUE, TENANT = "team-red", "team-blue", "tenant"
 ONE_TRIAL = {"trials": 1}
 
@@ -53,20 +54,22 @@ def teams(product: InstalledProduct, histories: list[RunnerHistory]) -> Teams:
     occupy(product)
     product.node.pretend_devices(GPU, 0)
     on_gpu = {name: started(product, name, "gpu", GPU_POOL) for name in (RED, BLUE)}
-    return Teams(*histories, on_gpu, queue_up(product, histories[1]))
+    on_cpu = queue_up(product)
+    product.node.kubectl("label", "node", NODE, f"everforge.test/pool={CPU_POOL}")
+    return Teams(*histories, on_gpu, on_cpu)
 
 
 def started(product: InstalledProduct, namespace: str, name: str, pool: str) -> RunningCampaign:
     return RunningCampaign(product, namespace, name, targets=[{"devicePool": pool}], budget=ONE_TRIAL)
 
 
-def queue_up(product: InstalledProduct, history: RunnerHistory) -> list[RunningCampaign]:
-    """One campaign at work on the CPU, a second of the same namespace that waits, then one of the other namespace."""
-    first = started(product, RED, "first", CPU_POOL)
-    product.eventually(history.turns, "the first runner")
-    second = started(product, RED, "second", CPU_POOL)
-    product.eventually(second.claims, "the second claim")
-    return [first, second, started(product, BLUE, "third", CPU_POOL)]
+def queue_up(product: InstalledProduct) -> list[RunningCampaign]:
+    """Two of one namespace that ask for the CPU, then one of the other namespace; none is served yet."""
+    queue: list[RunningCampaign] = []
+    for namespace, names in ((RED, ("first", "second")), (BLUE, ("third",))):
+        queue.extend(started(product, namespace, name, CPU_POOL) for name in names)
+        product.eventually(lambda: all(campaign.claims() for campaign in queue), f"the claims of {namespace}")
+    return queue
 
 
 def forbid_gpus(product: InstalledProduct, namespace: str) -> None:
@@ -157,19 +160,25 @@ def test_quota_that_forbids_the_runner_is_said_and_its_raise_waited_for(
     assert "Raise it, or let other work end; this goes on by itself" in message
 
 
-def test_campaigns_on_the_pretended_device_succeed_one_at_a_time(
-    teams: Teams, device_in_use: dict[str, tuple[str, str, str]]
+def test_search_on_the_pretended_device_succeeds_and_the_next_one_follows_it(
+    product: InstalledProduct, teams: Teams, device_in_use: dict[str, tuple[str, str, str]]
 ) -> None:
-    for campaign in teams.on_gpu.values():
-        campaign.truth()
+    product.eventually(lambda: len(teams.gpu.turns()) == len(teams.on_gpu), "a turn for each on the device")
+    first, second = [turn.partition("/")[0] for turn in teams.gpu.turns()]
+    teams.on_gpu[first].truth()
+    teams.on_gpu[second].delete()  # that it got the device is all that is asked of it
+    assert {first, second} == {RED, BLUE}
     assert teams.gpu.asked_for(GPU) == {"1"}
     assert teams.gpu.most_at_once() == 1
-    assert sorted(teams.gpu.turns()) == [f"{BLUE}/gpu", f"{RED}/gpu"]
 
 
-def test_namespaces_take_turns_on_a_pool_of_one_runner(teams: Teams) -> None:
-    for campaign in teams.on_cpu:
-        campaign.truth()
+def test_namespaces_take_turns_on_a_pool_of_one_runner(product: InstalledProduct, teams: Teams) -> None:
+    product.eventually(lambda: len(teams.cpu.turns()) == len(teams.on_cpu), "a turn for each on the CPU")
+    *ended, last = [turn.partition("/") for turn in teams.cpu.turns()]
+    # Both of the first namespace asked before the other namespace did.
+    assert [namespace for namespace, _, _ in (*ended, last)] == [RED, BLUE, RED]
+    named = {campaign.name: campaign for campaign in teams.on_cpu}
+    named[last[2]].delete()
+    for _, _, name in ended:
+        named[name].truth()
     assert teams.cpu.most_at_once() == 1
-    # The second of the first namespace asked before the other namespace did.
-    assert teams.cpu.turns() == [f"{RED}/first", f"{BLUE}/third", f"{RED}/second"]

@@ -110,7 +110,8 @@ def test_pytest_is_the_last_command_of_both_suites(target: str) -> None:
 
 def test_ci_runs_what_everybody_runs() -> None:
     script = (ROOT / ".ci" / "run").read_text()
-    assert re.findall(r"^make .*", script, re.MULTILINE) == ["make test", "make test-node"]
+    assert re.findall(r"^make \S+", script, re.MULTILINE) == ["make test", "make test-node"]
+    assert all((ROOT / file).is_file() for file in re.findall(r"tests/cluster/\S+\.py", script))
     assert (ROOT / ".ci" / "run").stat().st_mode & stat.S_IXUSR
 
 

@@ -113,7 +113,7 @@ class TargetDecision:
 
     def _given_up(self, row: TargetStatus, message: str) -> TargetStatus:
         start = row.start_time or self._now
-        changes = {"state": TargetState.FAILED, "message": message[:4096]}
+        changes = {"state": TargetState.FAILED, "message": message[:4096], "challenger": None}
         return row.model_copy(update={**changes, "start_time": start, "completion_time": self._now})
 
     def _withdrawn(self, row: TargetStatus) -> Verdict:

@@ -134,6 +134,15 @@ def test_last_words_without_a_champion_take_back_what_reports_claimed(running: A
     assert running.condition(KOPT, "Improved") == ("False", "NoFasterKernel")
 
 
+def test_target_that_is_given_up_keeps_its_champion_and_has_no_challenger(running: Any) -> None:
+    reports(running, "one", report(7, champion=KERNEL, challenger=KERNEL))
+    running.cluster.finish(running.pods("agent")[0], 2, "the task cannot be one")
+    running.rest()
+    assert row(running)["state"] == "Failed"
+    assert row(running)["champion"]["speedup"] == "1.9"
+    assert "challenger" not in row(running)
+
+
 def test_agent_that_waits_for_the_tracking_server_is_a_condition_that_goes_with_its_cause(running: Any) -> None:
     agent = running.pods("agent")[0]["metadata"]["name"]
     away = report(0, trackingTrouble="MLflow at http://mlflow:5000 cannot be reached")

@@ -19,7 +19,7 @@ from everforge.model.session import VariantFacts
 
 # Less is within what two measurements of one kernel differ by.
 LEAST_GAIN = 1.02
-# From here on a ceiling counts as what limits, below as not: Nsight Compute's Speed of Light rule draws the same line.
+# From here on a ceiling counts as what limits. Below 60 % of both, Nsight Compute's rule SOLBottleneck says latency.
 UTILISED = 0.6
 
 

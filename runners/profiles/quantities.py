@@ -10,7 +10,9 @@ import re
 _NO_VALUE = {"", "-", "n/a", "nan", "(!) nan", "unknown", "none", "inf", "-inf", "(!) n/a"}
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+|(?=\.[0-9]))(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?")
 _PREFIXES = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
-_COUNTED = re.compile(r"([KMGTP]?)(bytes?|B|inst|cycles?|registers?|threads?|blocks?|sectors?|warps?|events|messages)")
+_COUNTED = re.compile(
+    r"([KMGTP]?)(bytes?|B|inst|instructions?|requests?|cycles?|registers?|threads?|blocks?|sectors?|warps?|events|messages)"
+)
 _SECONDS = {"s": 1.0, "second": 1.0, "ms": 1e-3, "msecond": 1e-3, "us": 1e-6, "usecond": 1e-6}
 _SECONDS |= {"ns": 1e-9, "nsecond": 1e-9, "sec": 1.0}
 _PER_SECOND = {"Bps": 1.0, "KBps": 1e3, "MBps": 1e6, "GBps": 1e9, "TBps": 1e12}

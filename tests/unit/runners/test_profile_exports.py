@@ -161,6 +161,29 @@ def test_metric_queries_of_one_ncu_run_without_a_page_have_a_row_for_each_metric
     assert saxpy.bytes_read is None
 
 
+def test_rows_of_the_details_page_may_end_with_a_comma_where_no_column_is() -> None:
+    head = '"ID","Kernel Name","Section Name","Metric Name","Metric Unit","Metric Value"\n'
+    row = '"0","saxpy","Launch Statistics","Registers Per Thread","register/thread","18",\n'
+    text_value = '"0","saxpy","Launch Statistics","Function Cache Configuration","","CachePreferNone",\n'
+    assert profile_of(Export("x.csv", head + row + text_value)).kernels[0].registers_per_thread == 18
+
+
+def test_sampled_stalls_of_unitrace_are_summed_over_the_instructions_of_a_kernel() -> None:
+    # Columns as in github.com/IntelLabs/Xe-Forge, tests/test_profiler.py, read 2026-11-20.
+    head = (
+        "=== Device #0 Metrics ===\n\n      Kernel, IP[Address], Active[Events], SbidStall[Events], SyncStall[Events]\n"
+    )
+    rows = '    "k",   c0,   2,   5,   0\n    "k",   80,   10,   1,   2\n'
+    profile = profile_of(Export("x", head + rows))
+    assert profile.tool is ProfileTool.UNITRACE
+    assert profile.kernels[0].stalls == (Stall(reason="sbid", share=0.3), Stall(reason="barrier", share=0.1))
+    timed = profile_of(
+        Export("x", sample("unitrace_quoted.txt").text + "\n" + head + rows.replace('"k"', '"gemm_kernel"'))
+    )
+    assert [stall.reason for stall in kernel(timed, "gemm_kernel").stalls] == ["sbid", "barrier"]
+    assert [stall.reason for stall in kernel(timed, "row_softmax").stalls] == ["stalled"]
+
+
 def test_operators_of_a_trace_without_a_device_have_their_own_time_only() -> None:
     event = {"ph": "X", "cat": "cpu_op", "pid": 1, "tid": 1}
     events = [

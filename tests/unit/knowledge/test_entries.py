@@ -1,5 +1,6 @@
 """Every entry of `knowledge/` keeps its word: it is valid, unique, contradicts no other, and its examples run."""
 
+import ast
 import json
 import os
 import subprocess
@@ -33,6 +34,7 @@ SCRIPT = Path(__file__).with_name("example_proofs.py")
 GATE = "gate:triton"
 
 # C++ reaches a rule as text inside the Python of a candidate.
+PYTHON_HEAD = "import torch\nimport torch.nn.functional as F\n"
 CPP_CANDIDATE = """\
 import torch
 from torch.utils.cpp_extension import load_inline
@@ -113,6 +115,38 @@ def test_gate_flags_what_an_entry_says_it_flags(tmp_path: Path) -> None:
     assert {name: why for name, why in found.items() if why} == {}
 
 
+@pytest.mark.parametrize(
+    ("mode", "runs", "changes"),
+    [
+        ("run", Runs.PYTHON, {"AssertionError": {"proof": "assert False"}, "SyntaxError": {"after": "def broken(:"}}),
+        ("interpret", Runs.INTERPRETER, {"wrong values": {"proof": "raise ValueError('wrong values')"}}),
+        ("compile", Runs.COMPILED, {"no-such-unit": {"features": ("no-such-unit",)}, "no Triton": {"proof": "pass"}}),
+    ],
+    ids=["python", "interpreter", "compile-only"],
+)
+def test_example_that_does_not_do_what_it_says_is_found_out(
+    mode: str, runs: Runs, changes: dict[str, dict[str, object]], tmp_path: Path
+) -> None:
+    example = next(iter(examples(lambda _, example: example.runs is runs).values()))
+    chosen = {f"case-{number}": example.model_copy(update=change) for number, change in enumerate(changes.values())}
+    found = outcomes(mode, chosen, tmp_path)
+    for says, why in zip(changes, found.values(), strict=True):
+        assert says in (why or "")
+
+
+def test_code_that_compiles_is_not_flagged(tmp_path: Path) -> None:
+    name, example = next(iter(examples(lambda entry, _: entry.check == GATE).items()))
+    found = outcomes("flag", {name: example.model_copy(update={"before": example.after})}, tmp_path)
+    assert "no fault" in (found[name] or "")
+
+
+def test_code_that_an_example_replaces_is_code_too() -> None:
+    for entry in knowledge():
+        before = None if entry.example is None else entry.example.before
+        if before is not None and entry.example is not None and entry.example.language is not Language.CPP:
+            ast.parse(before)
+
+
 def test_cpp_examples_build_and_end_with_0(tmp_path: Path) -> None:
     chosen = examples(lambda _, example: example.runs is Runs.CPP)
     assert len(chosen) >= 5
@@ -139,7 +173,7 @@ def test_static_rule_exists_and_flags_what_an_entry_says_it_flags() -> None:
 
 
 def broken_rules(language: Language, code: str) -> set[Rule]:
-    source = CPP_CANDIDATE.format(code) if language is Language.CPP else code
+    source = CPP_CANDIDATE.format(code) if language is Language.CPP else PYTHON_HEAD + code
     return {violation.rule for violation in check_source(source)}
 
 

@@ -20,12 +20,15 @@ from everforge.agents.builtin.triton_kernel import (
 from everforge.agents.builtin.triton_rows import indented
 from everforge.agents.builtin.triton_space import Choice
 from everforge.agents.builtin.triton_strided import inner_axes, is_strided
+from everforge.agents.builtin.triton_strips import can_strip, strip_body, striped
 
 
 def region_source(region: KernelRegion, choice: Choice) -> str:
     """Kernels and launcher of a pointwise chain or row program."""
     if not region.is_pointwise:
         return _rows_source(region, choice)
+    if can_strip(region) and choice.number(f"{region.name}_strip"):
+        return _strip_source(region, choice)
     return _flat_source(region, choice) if triton_pointwise.is_flat(region) else _tiled_source(region, choice)
 
 
@@ -46,6 +49,30 @@ def _flat_source(region: KernelRegion, choice: Choice) -> str:
         kernel.launch(
             "(triton.cdiv(columns, block),)",
             [*region.buffers(), "columns"],
+            choice.launch_options(region.name),
+        ),
+    ]
+    return kernel.source() + _launcher(region, body)
+
+
+def _strip_source(region: KernelRegion, choice: Choice) -> str:
+    region = striped(region)
+    kernel = Kernel(
+        name=f"{region.name}_strips",
+        purpose=f"Images from the top of a strip to its bottom, every row folded once: {fused_text(region)}.",
+        pointers=pointers(region.buffers()),
+        numbers=(),
+        constants=("COLUMNS", "HEIGHT", "SPAN", "BLOCK"),
+        text=strip_body(region),
+    )
+    block = "min(triton.next_power_of_2(columns), 256)"
+    body = [
+        *_extents(region),
+        f"height = d{region.row_axes - 1}",
+        f"span, block = {choice.number(f'{region.name}_strip')}, {block}",
+        kernel.launch(
+            "(rows // height * triton.cdiv(height, span), triton.cdiv(columns, block))",
+            region.buffers(),
             choice.launch_options(region.name),
         ),
     ]

@@ -14,6 +14,7 @@ from everforge.agents.builtin.triton_matmul import can_fuse, with_split_epilogue
 from everforge.agents.builtin.triton_pointwise import is_flat
 from everforge.agents.builtin.triton_split import can_split
 from everforge.agents.builtin.triton_strided import inner_axes, is_strided
+from everforge.agents.builtin.triton_strips import can_strip
 from everforge.model.candidate import ParameterValue
 from everforge.model.device import DeviceKind
 
@@ -34,6 +35,7 @@ SWEPT = 4096  # a limit for `whole` under which wide rows are swept
 SWEPT_ALWAYS = 0
 _HELD_TILE = 32768  # elements of a tile that 1024 threads hold with 32 values each
 _FEW_TILES = 528  # four programs of 4 warps for each multiprocessor
+_TWIN_COLUMNS = 128
 # 227 KiB of shared memory less 3 KiB for barriers, reductions and the driver.
 _SHARED_BYTES = 224 << 10
 
@@ -92,7 +94,8 @@ class Choice:
         # An operand cast on the way to the tensor cores waits in shared memory as it came.
         lhs_bytes = 4 if self.text(f"{step}_kernel") == "tile" or self.precision in ("fp32", "tf32") else 2
         rhs_bytes = 4 if self.precision in ("fp32", "tf32") else 2
-        stage_bytes = (tile_m * lhs_bytes + tile_n * rhs_bytes) * tile_k
+        right = 2 if any(isinstance(s, MatmulRegion) and s.name == step and s.twin for s in self.plan.steps) else 1
+        stage_bytes = (tile_m * lhs_bytes + right * tile_n * rhs_bytes) * tile_k
         return max(1, min(self.number(f"{step}_stages"), _SHARED_BYTES // stage_bytes))
 
 
@@ -119,6 +122,9 @@ def _xe2_warps(values: tuple[ParameterValue, ...]) -> tuple[ParameterValue, ...]
 def region_space(region: KernelRegion) -> Space:
     """What can be tuned in one pointwise chain or row program."""
     name = region.name
+    if can_strip(region):
+        # Rows a program walks down, the rows above its strip being folded once more; 0 is the flat kernel.
+        return {f"{name}_strip": (32, 64, 0), f"{name}_block": (1024, 512), f"{name}_warps": (4, 8)}
     if region.is_pointwise and is_flat(region):
         # 8 elements a thread: 16 were 2 % faster for Mish on an H200 and spill in longer chains; 4 were 8 % slower.
         return {f"{name}_block": (1024, 2048, 4096), f"{name}_warps": (4, 8)}
@@ -233,6 +239,8 @@ def _matmul_space(region: MatmulRegion, precision: str, device: DeviceKind) -> S
     """Kernel, tile shape and pipeline of one matrix product."""
     name, kernels = region.name, _kernels(region, precision, device)
     shapes = _persistent_shapes(precision) if "persistent" in kernels else _tile_shapes(precision)
+    if region.twin is not None:  # two accumulators, of as many registers as one of twice the columns
+        shapes |= {"tile_n": tuple(width for width in shapes["tile_n"] if int(width) <= _TWIN_COLUMNS)}
     space: Space = {f"{name}_kernel": kernels, **{f"{name}_{what}": choices for what, choices in shapes.items()}}
     if region.epilogue is not None:
         space |= region_space(tail_of(region))

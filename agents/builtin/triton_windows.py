@@ -12,8 +12,11 @@ _NO_WINDOW = Window(size=1, stride=1, padding=0, dilation=1, extent=1)
 _RANK = 3  # device functions take depth, height and width; images of fewer dimensions have one element along the others
 
 
-def pooled_text(value: Pooled, domain: Domain, mask: str) -> str:
-    """The expression for a window's fold at each place, where `mask` says which lanes have one."""
+def pooled_text(value: Pooled, domain: Domain, mask: str, bounded: bool = False) -> str:
+    """The expression for a window's fold at each place, where `mask` says which lanes have one.
+
+    Taps are compared with the buffer's edges where some window of the domain passes them, or if `bounded`.
+    """
     windows = (*[_NO_WINDOW] * (_RANK - len(value.windows)), *value.windows)
     starts = [_start(window, domain) for window in windows]
     if value.op == "count":
@@ -26,8 +29,8 @@ def pooled_text(value: Pooled, domain: Domain, mask: str) -> str:
     extents = [f"{side}={window.extent}" for side, window in zip(sides, windows, strict=True)]
     taps = [f"TAPS_{side}={window.size}" for side, window in zip(sides, windows, strict=True) if window.size > 1]
     gaps = [f"GAP_{side}={window.dilation}" for side, window in zip(sides, windows, strict=True) if window.dilation > 1]
-    bounded = ["BOUNDED=True"] if any(_passes_edges(window, domain) for window in value.windows) else []
-    arguments = [pointer, *starts, mask, *extents, *taps, *gaps, *bounded]
+    bounded = bounded or any(_passes_edges(window, domain) for window in value.windows)
+    arguments = [pointer, *starts, mask, *extents, *taps, *gaps, *(["BOUNDED=True"] if bounded else [])]
     return f"_window_{value.op}({', '.join(arguments)})"
 
 
@@ -36,6 +39,8 @@ def _start(window: Window, domain: Domain) -> str:
     place = domain.index(window.axes)
     if place != "0" and window.stride > 1:
         place = f"({place}) * {window.stride}"
+    if window.padding < 0:
+        return f"{place} + {-window.padding}"
     return f"{place} - {window.padding}" if window.padding else place
 
 

@@ -38,6 +38,14 @@ def pools(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     )
 
 
+def slides(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Windows that move by one row: even, wide steps, without padding, less the surroundings."""
+    return (
+        *(F.max_pool2d(x, 4, 1, 1), F.avg_pool2d(x, (3, 5), (1, 2), (1, 2), count_include_pad=False)),
+        *(torch.relu(F.max_pool2d(x, 2, 1)) * 2, x - F.avg_pool2d(x, 3, 1, 1)),
+    )
+
+
 def moments(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """A mean beside what is folded with it in one sweep."""
     mean, variance = x.mean(1, keepdim=True), x.var(1, correction=0, keepdim=True)
@@ -83,6 +91,11 @@ CASES: dict[str, Any] = {
     "triplets": along(distances, *SCORES, (6, 123)),
     "triplets-swept": along(distances, *SCORES, (6, 123), parameters=SWEPT),
     "pools": along(pools, IMAGE),
+    **{
+        f"pools-slide{suffix}": along(slides, IMAGE, parameters={f"kernel_{n}_strip": rows for n in range(4)})
+        for suffix, rows in (("", 4), ("-flat", 0), ("-one-strip", 32))
+    },
+    "pools-slide-edges": along(lambda x: F.max_pool2d(x[None], 3, 1, 1), (6, 123), edges=True),
     "pools-edges": along(lambda x: (F.max_pool1d(x, 3, 2, 1), F.avg_pool1d(x, 3, 1, 1)), (6, 123), edges=True),
     "pools-fused": along(
         lambda x: (x - F.avg_pool2d(torch.tanh(x), 3, 1, 1), F.relu(F.max_pool2d(x, 2)) * 2, x * 2), IMAGE

@@ -32,10 +32,11 @@ _KINDS: tuple[tuple[OpClass, tuple[str, ...]], ...] = (
     (OpClass.CONVOLUTION, ("conv",)),
     (OpClass.POOLING, ("pool",)),
     (OpClass.SCAN, ("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp")),
-    (OpClass.MATMUL, ("mm", "matmul", "linear", "einsum", "mv", "dot")),
+    (OpClass.MATMUL, ("mm", "matmul", "einsum", "mv", "dot")),
     (OpClass.REDUCTION, ("sum", "mean", "amax", "amin", "argmax", "argmin", "var", "std", "prod", "norm")),
 )
-_REDUCING = frozenset(("max", "min", "any", "all"))
+# Names that are parts of others': maximum, bilinear.
+_WHOLE_NAMES = {"linear": OpClass.MATMUL, **dict.fromkeys(("max", "min", "any", "all"), OpClass.REDUCTION)}
 _FORMATS = {"float16": FloatFormat.FP16, "bfloat16": FloatFormat.BF16, "float8_e4m3fn": FloatFormat.FP8}
 # Below this the host takes longer to launch a few kernels than a GPU to run them: ADR 6.
 _SMALL_US = 50.0
@@ -86,8 +87,8 @@ def _kind_of(op: str) -> OpClass | None:
     if not op.startswith("aten."):
         return None
     name = op.split(".")[1]
-    if name in _REDUCING and not op.endswith(".other"):
-        return OpClass.REDUCTION
+    if name in _WHOLE_NAMES and not op.endswith(".other"):
+        return _WHOLE_NAMES[name]
     return next((kind for kind, parts in _KINDS if any(part in name for part in parts)), None)
 
 

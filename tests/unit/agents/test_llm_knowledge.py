@@ -52,6 +52,8 @@ def graph(*operations: str) -> TaskGraph:
         (["aten.cumsum.default"], (OpClass.SCAN,)),
         (["aten.max.dim"], (OpClass.REDUCTION,)),
         (["aten.max.other"], (OpClass.POINTWISE,)),
+        (["aten.linear.default"], (OpClass.MATMUL,)),
+        (["aten.upsample_bilinear2d.vec"], (OpClass.POINTWISE,)),
         (["aten.max_pool2d.default"], (OpClass.POOLING,)),
         (["aten.convolution.default", "aten.native_group_norm.default"], (OpClass.CONVOLUTION, OpClass.NORMALIZATION)),
     ],

@@ -57,6 +57,13 @@ def tasks() -> dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]]:
         "max-pool-rows": (Task(lambda m, x: torch.sigmoid(x).amax(1)), (wide,)),
         "sum-all": (Task(lambda m, x: (x * x).sum()), (wide,)),
         "mish-chain": (Task(lambda m, x: torch.tanh(F.mish(x) * 2.0)), (wide,)),
+        "max-pool": (Task(lambda m, x: F.max_pool2d(x, 3, 2, 1)), (image,)),
+        "max-pool-sliding": (Task(lambda m, x: F.max_pool2d(x, 4, 1, 1)), (image,)),
+        "avg-pool": (Task(lambda m, x: F.avg_pool2d(x, 3, 1, 1)), (image,)),
+        "avg-pool-apart": (Task(lambda m, x: F.avg_pool2d(x, 11)), (image,)),
+        "cumsum-kept": (Task(lambda m, x, keep: torch.cumsum(x * keep, 1)), (wide, wide > 0)),
+        "cross-entropy": (Task(lambda m, x, t: F.cross_entropy(x, t)), (wide, torch.randint(16384, (512,)))),
+        "triplets": (Task(lambda m, x, y, z: F.triplet_margin_loss(x, y, z)), (wide, wide.flip(0), wide.flip(1))),
         "linear-gelu-softmax": (
             Task(lambda m, x: torch.softmax(F.gelu(m[0](x)), 1), nn.Linear(1024, 4096)),
             (batch,),

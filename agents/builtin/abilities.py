@@ -24,7 +24,7 @@ class Abilities:
     """Dtypes that kernels read alone: booleans as 1.0 and 0.0."""
 
 
-BASIC = Abilities()
+BASIC = Abilities(reads=frozenset({"bool"}))
 """What C++ kernels do."""
 
 TRITON = Abilities(

@@ -48,7 +48,8 @@ def cpp_space(plan: Plan) -> dict[str, tuple[ParameterValue, ...]]:
 def emit_cpp(plan: Plan, graph: TaskGraph, parameters: Mapping[str, ParameterValue]) -> str:
     """Source of a candidate for `plan` under the chosen `parameters`; what is missing takes its default."""
     chosen = {name: parameters.get(name, choices[0]) for name, choices in cpp_space(plan).items()}
-    kernels = "".join(region_source(region, _tuning(region, chosen)) for region in _regions(plan))
+    booleans = frozenset(buffer.name for buffer in plan.buffers if buffer.dtype == "bool")
+    kernels = "".join(region_source(region, _tuning(region, chosen), booleans) for region in _regions(plan))
     built = _build_text(prelude(kernels, int(chosen.get("lanes", 16))) + kernels) if kernels else ""
     imports = f"{_IMPORTS if kernels else 'import torch'}\nfrom torch import nn\n"
     module = class_text(plan, graph, _forward_lines(plan), ["self._copies = {}"] if prepares(plan) else [])
@@ -81,12 +82,13 @@ _library = ctypes.CDLL(
 
 
 def _run(kernel, tensors, extents, counts):
-    """Call a kernel on contiguous float32 tensors; `counts` are the elements it takes each tensor to have."""
+    """Call a kernel on contiguous tensors; `counts` are the elements it takes each tensor to have."""
     for position, (tensor, count) in enumerate(zip(tensors, counts)):
-        if tensor.numel() != count or tensor.dtype != torch.float32 or not tensor.is_contiguous():
+        is_read = tensor.dtype in (torch.float32, torch.bool) and tensor.is_contiguous()
+        if tensor.numel() != count or not is_read:
             raise ValueError(
-                f"{{kernel}}: tensor {{position}} is {{tuple(tensor.shape)}} {{tensor.dtype}}, where {{count}} float32 "
-                "elements are needed: this shape does not have the structure the kernel was made for"
+                f"{{kernel}}: tensor {{position}} is {{tuple(tensor.shape)}} {{tensor.dtype}}, where {{count}} "
+                "elements of float32 or bool are needed: this shape does not have the structure the kernel was made for"
             )
     at = (ctypes.c_void_p * len(tensors))(*[tensor.data_ptr() for tensor in tensors])
     sizes = (ctypes.c_int64 * len(extents))(*extents)
@@ -146,8 +148,14 @@ def _call_lines(plan: Plan, region: KernelRegion, later: tuple[Step, ...]) -> It
     names = region.buffers()
     yield f"n_{region.name} = [{', '.join(size_text(size) for size in region.domain)}]"
     elements = [_elements(region, name) for name in names]
-    given = [name if plan.buffer(name).dtype == "float32" else f"{name}.float()" for name in names]
+    given = [_given(plan, name) for name in names]
     yield f'_run("{region.name}", [{", ".join(given)}], n_{region.name}, [{", ".join(elements)}])'
+
+
+def _given(plan: Plan, name: str) -> str:
+    """A buffer as kernels read it: floats, or booleans as they are."""
+    dtype = plan.buffer(name).dtype
+    return f"{name}.bool()" if dtype == "bool" else name if dtype == "float32" else f"{name}.float()"
 
 
 def _elements(region: KernelRegion, name: str) -> str:

@@ -42,16 +42,20 @@ class Tuning:
     streams: bool = False
 
 
-def region_source(region: KernelRegion, tuning: Tuning) -> str:
-    """The function `extern "C" void <name>(void* const* at, const int64_t* n, int threads)`."""
-    lines = "\n".join(f"  {line}" for line in _Function(region, tuning).lines())
+def region_source(region: KernelRegion, tuning: Tuning, booleans: frozenset[str] = frozenset()) -> str:
+    """The function `extern "C" void <name>(void* const* at, const int64_t* n, int threads)`.
+
+    Buffers hold floats, those named in `booleans` a byte for each element.
+    """
+    lines = "\n".join(f"  {line}" for line in _Function(region, tuning, booleans).lines())
     head = f'extern "C" void {region.name}(void* const* at, const int64_t* n, int threads) {{'
     return f"\n// {', '.join(region.fuses)}\n{head}\n{lines}\n}}\n"
 
 
 class _Function:
-    def __init__(self, region: KernelRegion, tuning: Tuning) -> None:
+    def __init__(self, region: KernelRegion, tuning: Tuning, booleans: frozenset[str]) -> None:
         self.region = region
+        self.booleans = booleans
         self.tuning = tuning
         self.varies = region.varies_in_row()
         self.level = levels(region)
@@ -65,7 +69,7 @@ class _Function:
     def lines(self) -> Iterator[str]:
         written = {store.buffer for store in self.region.stores}
         for number, buffer in enumerate(self.region.buffers()):
-            kind = "float*" if buffer in written else "const float*"
+            kind = "float*" if buffer in written else "const uint8_t*" if buffer in self.booleans else "const float*"
             yield f"{kind} {buffer} = ({kind})at[{number}];"
         rows = self._product(range(self.region.row_axes))
         yield f"const int64_t rows = {rows}, columns = {self._product(self.column_axes)};"

@@ -22,7 +22,14 @@ ACCESS = r"""
 // How a block of LANES elements is reached: All of them, or the First few at the end of a row.
 struct All {
   INLINE Floats load(const float* from) const { return *(const Loose*)from; }
-  INLINE Floats gather(const float* from, int64_t stride) const {
+  INLINE Floats load(const uint8_t* from) const {  // booleans
+    typedef uint8_t Bytes __attribute__((vector_size(LANES)));
+    Bytes bytes;
+    memcpy(&bytes, from, sizeof bytes);
+    return __builtin_convertvector(bytes, Floats);
+  }
+  template <class Number>
+  INLINE Floats gather(const Number* from, int64_t stride) const {
     Floats result;
     for (int lane = 0; lane < LANES; ++lane) result[lane] = from[lane * stride];
     return result;
@@ -38,8 +45,10 @@ struct All {
 };
 struct First {
   int count;
-  INLINE Floats load(const float* from) const { return gather(from, 1); }
-  INLINE Floats gather(const float* from, int64_t stride) const {
+  template <class Number>
+  INLINE Floats load(const Number* from) const { return gather(from, 1); }
+  template <class Number>
+  INLINE Floats gather(const Number* from, int64_t stride) const {
     Floats result = {};
     for (int lane = 0; lane < count; ++lane) result[lane] = from[lane * stride];
     return result;

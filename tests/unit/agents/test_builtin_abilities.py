@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from everforge.agents.builtin import plan as ir
-from everforge.agents.builtin.abilities import TRITON
+from everforge.agents.builtin.abilities import BASIC, TRITON, Abilities
 from everforge.agents.builtin.planner import plan_graph
 
 Function = Callable[..., Any]
@@ -100,9 +100,10 @@ def test_batch_norm_by_the_batch_is_one_row_program() -> None:
     assert "not the innermost" in next(iter(left(planned(lambda m, x: m[0](x), x, parts=(norm.float(),))).values()))
 
 
-def test_masks_are_read_by_kernels() -> None:
+@pytest.mark.parametrize("abilities", [BASIC, TRITON], ids=["C++", "Triton"])
+def test_masks_are_read_by_kernels(abilities: Abilities) -> None:
     plan = planned(
-        lambda m, x, keep: torch.cumsum(x * keep, 1), torch.randn(4, 9), torch.rand(4, 9) > 0.5, abilities=TRITON
+        lambda m, x, keep: torch.cumsum(x * keep, 1), torch.randn(4, 9), torch.rand(4, 9) > 0.5, abilities=abilities
     )
     assert [type(step) for step in plan.steps] == [ir.KernelRegion]
 

@@ -192,6 +192,12 @@ def test_noncontiguous_inputs_are_taken() -> None:
     check(model, candidate(model, torch.randn(4, 64)), torch.randn(64, 9).T)
 
 
+def test_booleans_are_read_as_they_are() -> None:
+    model = Reference(lambda m, x, keep, one: torch.where(one, torch.cumsum(x * keep, 1), -x * keep.T))
+    x, keep, one = torch.randn(37, 37), torch.rand(37, 37) > 0.5, torch.rand(37, 1) > 0.5
+    torch.testing.assert_close(candidate(model, x, keep, one)(x, keep, one), model(x, keep, one))
+
+
 def test_product_with_epilogue_and_row_tail() -> None:
     model = Reference(lambda m, x: torch.softmax(functional.gelu(m[0](x)) * 2, 1), nn.Linear(40, 50))
     check(model, candidate(model, torch.randn(9, 40)), torch.randn(9, 40))

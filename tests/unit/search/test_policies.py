@@ -245,10 +245,11 @@ def _at_light(trial: Trial, fraction: float | None) -> object:
     return trial.evaluation.model_copy(update={"sol_fraction": fraction})
 
 
+@pytest.mark.parametrize("in_flight", [1, 8])
 @pytest.mark.parametrize("name", LANDSCAPES)
-def test_simulated_model_keeps_to_the_landscape(name: str) -> None:
+def test_simulated_model_keeps_to_the_landscape(name: str, in_flight: int) -> None:
     known = LANDSCAPES[name]
-    trials = search(known, policy_of(PolicyKind.TREE), seed=1, trials=30)
+    trials = search(known, policy_of(PolicyKind.TREE), seed=1, trials=80, in_flight=in_flight)
     for trial in trials:
         taken = taken_by(trial.candidate.source)
         assert all(known.by_name[name].needs <= taken for name in taken)

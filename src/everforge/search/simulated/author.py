@@ -54,9 +54,10 @@ def answer(landscape: Landscape, plan: Plan, seen: Sequence[Trial], rng: random.
 
 
 def _thoughts(landscape: Landscape, plan: Plan, base: Taken, seen: Sequence[Trial], rng: random.Random) -> list[str]:
-    """The ideas the model has, best first; the one it was given where it was given one."""
+    """The ideas the model has, best first; the one it was given, unless it makes no sense in the kernel at hand."""
+    sensible = {idea.name for idea in landscape.applicable(base)}
     if plan.idea in landscape.by_name:
-        return [plan.idea]
+        return [plan.idea] if plan.idea in sensible else []
     weights = {idea.name: _weight(landscape, plan, base, idea, seen) for idea in landscape.applicable(base)}
     wanted = PLANNED if plan.aim is Aim.PLAN else 1
     drawn: list[str] = []

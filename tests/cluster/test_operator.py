@@ -16,6 +16,7 @@ from kubernetes.client.exceptions import ApiException
 from operator_process import ACCOUNT, GROUPS, ROOT, OperatorProcess, eventually
 
 GROUP, VERSION = "everforge.dev", "v1alpha1"
+KERNEL = {"speedup": "1.9", "speedupLow": "1.8", "speedupHigh": "2", "trialId": "t", "digest": "sha256:" + "0" * 64}
 RECORD = {
     "campaign_id": "c",
     "name": "softmax",
@@ -39,10 +40,10 @@ class Objects:
         spec = {"task": {"inline": "class Model: ..."}, "targets": [{"devicePool": self.pool}], **spec}
         return self._create("kerneloptimizations", "KernelOptimization", name, spec)
 
-    def claim(self, name: str, owner: dict[str, Any]) -> dict[str, Any]:
+    def claim(self, name: str, owner: dict[str, Any], **spec: Any) -> dict[str, Any]:
         meta = owner["metadata"]
         owned = {"name": meta["name"], "uid": meta["uid"]}
-        spec = {"pool": self.pool, "owner": owned, "credentialDigest": "sha256:" + "c" * 64}
+        spec = {"pool": self.pool, "owner": owned, "credentialDigest": "sha256:" + "c" * 64, **spec}
         return self._create("runnerclaims", "RunnerClaim", name, spec)
 
     def edit(self, name: str = "softmax", plural: str = "kerneloptimizations", **spec: Any) -> None:
@@ -160,9 +161,30 @@ def test_what_an_agent_reports_in_its_claim_is_seen_while_it_runs(objects: Objec
         objects.edit("one", "runnerclaims", report=said)
         eventually(lambda: objects.status().get("trials", {}).get("finished") == finished, "the count")  # noqa: B023
     assert objects.status()["targets"][0]["trials"]["finished"] == 2
+    objects.edit("one", "runnerclaims", report={"challenger": KERNEL})
+    eventually(lambda: objects.status().get("unconfirmedSpeedup") == "1.9", "the challenger")
+    objects.edit("one", "runnerclaims", report={"challenger": None, "champion": KERNEL})
+    eventually(lambda: objects.status().get("speedup") == "1.9", "the champion")
+    assert "unconfirmedSpeedup" not in objects.status()
     assert objects.condition("Succeeded") == ("Unknown", "NotFinished")
     found = objects.custom.get_cluster_custom_object(GROUP, VERSION, "devicepools", objects.pool)
     assert found["status"]["toolchain"] == {"torch": "2.11.0"}
+
+
+def test_agent_that_waits_for_the_tracking_server_says_so_and_gets_its_runner_later(
+    objects: Objects, kubelet: KubeletByHand
+) -> None:
+    applied = objects.apply()
+    (pod,) = eventually(lambda: kubelet.pods(objects.namespace, "agent"), "the agent's pod")
+    kubelet.run(pod)
+    away = {"trackingTrouble": "MLflow at http://mlflow:5000 cannot be reached"}
+    objects.claim("one", applied, requester=pod.metadata.name, idle=True, report=away)
+    eventually(lambda: objects.condition("Progressing") == ("False", "TrackingServerAway"), "the condition")
+    eventually(lambda: objects.condition("Bound", "one", "runnerclaims") == ("False", "Idle"), "the claim's rest")
+    assert not objects.jobs("runner")
+    objects.edit("one", "runnerclaims", idle=False, report={"trackingTrouble": None})
+    eventually(lambda: objects.condition("Progressing") == ("True", "Running"), "the condition's end")
+    eventually(lambda: objects.jobs("runner"), "the runner's Job")
 
 
 def test_namespace_refuses_what_is_not_restricted(objects: Objects) -> None:

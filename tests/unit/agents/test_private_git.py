@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from everforge.agents.campaign_spec import assignment_of
 from everforge.agents.git_task import GitRefused, GitUnreachable, text_at_commit
 from everforge.agents.task_login import PASSWORD_KEY, USERNAME_KEY, Login
 from everforge.errors import UsageError
-from everforge.model.manifest import GitSource
+from everforge.model.device import DeviceKind
+from everforge.model.manifest import GitSource, KernelOptimization
 
 TASK = "class Model: ...\n"
 # What would break a URL or a header if it were not quoted.
@@ -124,6 +126,20 @@ def source(server: GitServer, commit: str) -> GitSource:
 
 def test_task_of_a_private_repository_is_fetched_with_the_login(server: GitServer, commit: str) -> None:
     assert text_at_commit(source(server, commit), LOGIN) == TASK
+
+
+def test_campaign_of_a_private_task_is_made_with_the_login(server: GitServer, commit: str) -> None:
+    applied = {
+        "apiVersion": "everforge.dev/v1alpha1",
+        "kind": "KernelOptimization",
+        "metadata": {"name": "softmax", "namespace": "team-a", "uid": "1234"},
+        "spec": {
+            "task": {"git": source(server, commit).written(), "secretName": "task-login"},
+            "targets": [{"devicePool": "cpu"}],
+        },
+    }
+    made = assignment_of(KernelOptimization.read(applied), "cpu", DeviceKind.CPU, login=LOGIN)
+    assert made.spec.task.source == TASK
 
 
 def test_private_repository_without_a_login_is_refused_with_what_helps(server: GitServer, commit: str) -> None:

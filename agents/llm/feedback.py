@@ -6,12 +6,12 @@ Candidates and compilers wrote much of this text, so all of it is quoted as data
 from collections.abc import Iterable
 
 from everforge.agents.llm.diagnostics import distilled
-from everforge.agents.llm.plan import searched
 from everforge.agents.llm.quote import inline, quoted
 from everforge.model.evaluation import Evaluation, VariantResult
 from everforge.model.trial import Purpose, Trial
 from everforge.model.verdict import Verdict
 from everforge.search.disclosure import refutations
+from everforge.search.policies.standing import searched
 
 SOURCE_CHARS_LIMIT = 16_000
 DIAGNOSTICS_CHARS_LIMIT = 5_000
@@ -68,11 +68,12 @@ def caught_section(trial: Trial) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def best_section(trial: Trial) -> str:
-    """The best candidate so far: its times and its source."""
+def best_section(trial: Trial, is_best: bool = True) -> str:
+    """The candidate to build on, mostly the best so far: its times and its source."""
+    title = "The best candidate so far" if is_best else "A candidate to build on, not the fastest so far"
     evaluation = trial.evaluation
     parts = [
-        f"## The best candidate so far (trial {trial.number}): {_speedup_text(evaluation)}",
+        f"## {title} (trial {trial.number}): {_speedup_text(evaluation)}",
         _variant_lines(evaluation),
         _roofline(evaluation),
         "Its source:",

@@ -14,7 +14,7 @@ from everforge.agents.llm.exchange import Exchange, Sleep
 from everforge.agents.llm.ideas import ideas_in, planning_messages
 from everforge.agents.llm.knowledge import excerpts_for
 from everforge.agents.llm.parse import declaration, extract
-from everforge.agents.llm.plan import Aim, Move, asked_move
+from everforge.agents.llm.plan import Move, asked_move
 from everforge.agents.llm.pricing import price_of
 from everforge.agents.llm.prompt import ask_again, build_messages, languages
 from everforge.agents.llm.redact import Redactor
@@ -24,6 +24,7 @@ from everforge.errors import BudgetExceeded, ModelUnavailable, UsageError
 from everforge.model.budget import Budget, Spend
 from everforge.model.campaign import ModelSettings
 from everforge.model.candidate import Candidate, GeneratorKind, language_of
+from everforge.model.lineage import Aim
 from everforge.search.generator import Proposal, SearchContext
 
 # A model that was told twice what is missing rarely finds it the third time, and every call costs.

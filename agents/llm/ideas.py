@@ -46,7 +46,7 @@ def planning_messages(context: SearchContext, move: Move, excerpts: tuple[Excerp
         device_section(context),
         knowledge_section(excerpts),
         history_section(context.trials),
-        "" if move.best is None else best_section(move.best),
+        "" if move.best is None else best_section(move.best, move.is_best),
         inspirations_section(move.inspirations),
         _known_section(move.plan.known),
         "## What is asked\n\nName ideas for what to try next"
@@ -67,7 +67,9 @@ def ideas_in(reply: str) -> tuple[str, ...]:
 
 def idea_request(idea: str | None) -> str:
     """The sentence that hands an idea over, with a space before it; empty where there is none."""
-    return "" if idea is None else f" The idea to carry out: {inline(idea, IDEA_CHARS_LIMIT)}"
+    if idea is None:
+        return ""
+    return f" The idea to carry out, though its first form may not be faster yet: {inline(idea, IDEA_CHARS_LIMIT)}"
 
 
 def inspirations_section(trials: Iterable[Trial]) -> str:

@@ -4,8 +4,6 @@ A policy names trials by their ids (`search/policies/`); `prompt.py` needs their
 cheated is not mended: the model is told that it was caught, and starts from what is honest.
 """
 
-from collections.abc import Iterable
-
 from everforge.model.base import Record
 from everforge.model.lineage import Aim, Lineage
 from everforge.model.trial import Trial
@@ -13,23 +11,21 @@ from everforge.model.verdict import Verdict
 from everforge.search.generator import SearchContext
 from everforge.search.policies.base import Plan, Policy
 from everforge.search.policies.chosen import policy_of
-from everforge.search.policies.greedy import GreedyPolicy
-from everforge.search.policies.standing import REPAIRS_IN_A_ROW, best_trial, outcomes, searched, written
-
-__all__ = ["REPAIRS_IN_A_ROW", "Aim", "Move", "asked_move", "best_trial", "next_move", "outcomes", "searched"]
+from everforge.search.policies.standing import best_trial, written
 
 
 class Move(Record):
     """The ask, and the trials it works from; `caught` is the model's last one where that cheated.
 
-    `best` is what a new candidate is derived from, or beside a repair what already works. `ideas` are what the model
-    named when it was asked to plan; the first is coded now.
+    `best` is what a new candidate is derived from, mostly the best so far, or beside a repair what already works.
+    `ideas` are what the model named when it was asked to plan; the first is coded now.
     """
 
     plan: Plan
     failed: Trial | None = None
     caught: Trial | None = None
     best: Trial | None = None
+    is_best: bool = True
     inspirations: tuple[Trial, ...] = ()
     ideas: tuple[str, ...] = ()
 
@@ -60,23 +56,19 @@ def asked_move(context: SearchContext) -> Move:
     return move_of(policy_of(settings.policy), context.trials, context.in_flight, settings.seed)
 
 
-def next_move(trials: Iterable[Trial]) -> Move:
-    """The move of greedy refinement."""
-    return move_of(GreedyPolicy(), tuple(trials), (), 0)
-
-
 def move_of(policy: Policy, trials: tuple[Trial, ...], in_flight: tuple[Plan, ...], seed: int) -> Move:
     """What a policy asks next, with the trials it names."""
     plan = policy.ask(trials, in_flight, seed)
     by_id = {trial.trial_id: trial for trial in trials}
     parent = None if plan.parent is None else by_id[plan.parent]
-    repairs = plan.aim is Aim.REPAIR
+    best, repairs = best_trial(trials), plan.aim is Aim.REPAIR
     last = written(trials)[-1:]
     cheated = not repairs and bool(last) and last[0].evaluation.verdict is Verdict.TAMPERED
     return Move(
         plan=plan,
         failed=parent if repairs else None,
         caught=last[0] if cheated else None,
-        best=best_trial(trials) if repairs else parent,
+        best=best if repairs else parent,
+        is_best=repairs or parent is best,
         inspirations=tuple(by_id[trial_id] for trial_id in plan.inspirations),
     )

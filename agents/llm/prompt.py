@@ -10,11 +10,12 @@ from everforge.agents.llm.chat import Message, Role
 from everforge.agents.llm.feedback import best_section, caught_section, failure_section, history_section
 from everforge.agents.llm.ideas import idea_request, inspirations_section
 from everforge.agents.llm.knowledge import knowledge_section
-from everforge.agents.llm.plan import Aim, Move
+from everforge.agents.llm.plan import Move
 from everforge.agents.llm.quote import inline, shortened
 from everforge.agents.llm.task_brief import device_section, task_section
 from everforge.model.candidate import Language
 from everforge.model.device import DeviceKind, Environment
+from everforge.model.lineage import Aim
 from everforge.search.disclosure import disclosed
 from everforge.search.generator import SearchContext
 from everforge.search.knowledge_index import Excerpt
@@ -35,7 +36,7 @@ _REQUESTS = {
     "is a good start.",
     Aim.REPAIR: "Repair the candidate above: find the cause of the failure in what is quoted, and mend it. "
     "Keep what made it fast.",
-    Aim.OPTIMISE: "Write a faster candidate than the best one above, still correct. Say what limits that "
+    Aim.OPTIMISE: "Write a faster candidate than the one above, still correct. Say what limits that "
     "one, and change one thing that matters; do not repeat a trial.",
 }
 # Once there is an idea to code, planning asks for the same as optimising does.
@@ -49,7 +50,7 @@ def build_messages(context: SearchContext, move: Move, excerpts: tuple[Excerpt, 
         device_section(context),
         knowledge_section(excerpts),
         history_section(context.trials),
-        "" if move.best is None else best_section(move.best),
+        "" if move.best is None else best_section(move.best, move.is_best),
         "" if move.failed is None else failure_section(disclosed(move.failed)),
         "" if move.caught is None else caught_section(disclosed(move.caught)),
         inspirations_section(move.inspirations),

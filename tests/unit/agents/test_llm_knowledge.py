@@ -3,7 +3,7 @@
 import pytest
 
 from everforge.agents.llm.knowledge import KNOWLEDGE_TOKENS, excerpts_for, knowledge_section, op_classes, query_for
-from everforge.agents.llm.plan import next_move
+from everforge.agents.llm.plan import asked_move
 from everforge.agents.llm.prompt import build_messages
 from everforge.model.budget import Spend
 from everforge.model.candidate import GeneratorKind, Language
@@ -15,6 +15,7 @@ from everforge.model.trial import Conversation, Purpose, Trial
 from everforge.model.verdict import Verdict
 from everforge.search.generator import SearchContext
 from everforge.search.knowledge_base import knowledge
+from everforge.search.knowledge_index import KnowledgeQuery
 from everforge.search.knowledge_text import tokens_of
 from everforge.testing.samples import campaign_spec, candidate, environment, task_facts, task_spec, trial
 
@@ -29,8 +30,8 @@ def context(
     return SearchContext(spec=campaign_spec(task=task, device=device), facts=facts, trials=trials, spent=Spend())
 
 
-def asked(given: SearchContext) -> object:
-    return query_for(given, next_move(given.trials), TRITON)
+def asked(given: SearchContext) -> KnowledgeQuery:
+    return query_for(given, asked_move(given), TRITON)
 
 
 def graph(*operations: str) -> TaskGraph:
@@ -64,11 +65,11 @@ def test_kinds_of_operations_follow_from_the_graph(operations: list[str], kinds:
 
 
 def test_query_names_machine_languages_precision_and_bound() -> None:
-    query = query_for(context(precision=Precision.BF16), next_move(()), TRITON)
+    query = asked(context(precision=Precision.BF16))
     assert (query.device, query.architecture, query.languages) == (DeviceKind.CUDA, "sm_90", TRITON)
     assert (query.op_classes, query.dtypes) == ((OpClass.SOFTMAX,), (FloatFormat.BF16,))
     assert Bottleneck.BANDWIDTH in query.bottlenecks
-    assert query.text == ""
+    assert query.text.split() == ["softmax"]
 
 
 def test_task_that_could_not_be_traced_is_asked_for_without_operations() -> None:
@@ -78,8 +79,8 @@ def test_task_that_could_not_be_traced_is_asked_for_without_operations() -> None
         for facts in given.facts.variants
     )
     given = given.model_copy(update={"facts": given.facts.model_copy(update={"variants": broken})})
-    assert query_for(given, next_move(()), TRITON).op_classes == ()
-    assert excerpts_for(given, next_move(()), TRITON)
+    assert query_for(given, asked_move(context()), TRITON).op_classes == ()
+    assert excerpts_for(given, asked_move(context()), TRITON)
 
 
 def test_failure_chooses_what_is_told() -> None:
@@ -87,22 +88,20 @@ def test_failure_chooses_what_is_told() -> None:
     reason = "arange's range must be a power of 2"
     failed = written.model_copy(update={"evaluation": written.evaluation.model_copy(update={"reason": reason})})
     given = context(failed)
-    assert "triton-arange-powers-of-two" in [
-        excerpt.id for excerpt in excerpts_for(given, next_move(given.trials), TRITON)
-    ]
+    assert "triton-arange-powers-of-two" in [excerpt.id for excerpt in excerpts_for(given, asked_move(given), TRITON)]
 
 
 def test_nothing_of_a_failure_on_held_out_shapes_is_searched_for() -> None:
     refuted = trial(1, purpose=Purpose.CHAMPION, verdict=Verdict.INCORRECT)
     evaluation = refuted.evaluation.model_copy(update={"reason": "xylophone at 31337", "diagnostics": "xylophone"})
     given = context(trial(0), refuted.model_copy(update={"evaluation": evaluation}))
-    assert "xylophone" not in query_for(given, next_move(given.trials), TRITON).text
+    assert "xylophone" not in asked(given).text
 
 
 @pytest.mark.parametrize("device", DeviceKind)
 def test_section_is_bounded_quotes_ids_and_stands_in_the_prompt(device: DeviceKind) -> None:
     given = context(device=device)
-    move = next_move(())
+    move = asked_move(context())
     excerpts = excerpts_for(given, move, TRITON)
     section = knowledge_section(excerpts)
     assert len(excerpts) >= 5
@@ -113,7 +112,7 @@ def test_section_is_bounded_quotes_ids_and_stands_in_the_prompt(device: DeviceKi
 
 def test_no_entry_leaves_no_heading() -> None:
     assert knowledge_section(()) == ""
-    assert "What is known" not in build_messages(context(), next_move(()))[1].content
+    assert "What is known" not in build_messages(context(), asked_move(context()))[1].content
 
 
 def test_held_out_shapes_do_not_change_what_is_told() -> None:
@@ -137,9 +136,9 @@ def test_every_example_told_to_a_model_ends_its_own_fence() -> None:
 
 def test_launches_that_take_longer_than_the_best_candidate_are_what_is_asked_about() -> None:
     timed = trial(0, speedup=2.0)
-    assert Bottleneck.LAUNCH not in query_for(context(timed), next_move((timed,)), TRITON).bottlenecks
+    assert Bottleneck.LAUNCH not in asked(context(timed)).bottlenecks
     variants = tuple(
         each.model_copy(update={"launch_us": 40.0 * (each.candidate_us or 0.0)}) for each in timed.evaluation.variants
     )
     waiting = timed.model_copy(update={"evaluation": timed.evaluation.model_copy(update={"variants": variants})})
-    assert Bottleneck.LAUNCH in query_for(context(waiting), next_move((waiting,)), TRITON).bottlenecks
+    assert Bottleneck.LAUNCH in asked(context(waiting)).bottlenecks

@@ -61,7 +61,7 @@ def test_planning_is_a_call_of_its_own_and_its_first_idea_is_coded() -> None:
     with ChatServer((IDEAS, CODE)) as server:
         proposal = proposed(server, context(PolicyKind.TREE))
         assert "Name ideas for what to try next for a first candidate." in told(server, 0)
-        assert "The idea to carry out: keep a running maximum, so that a row is read once" in told(server, 1)
+        assert "yet: keep a running maximum, so that a row is read once" in told(server, 1)
     assert proposal.candidate is not None
     lineage = proposal.candidate.lineage
     assert lineage is not None
@@ -89,7 +89,7 @@ def test_planned_idea_that_was_not_coded_yet_is_asked_for_next() -> None:
         assert first is not None
         broken = trial(0, verdict=Verdict.COMPILE_ERROR, proposed=first)
         second = proposed(server, context(PolicyKind.TREE, broken)).candidate
-        assert "The idea to carry out: " in told(server, 2)
+        assert "The idea to carry out, " in told(server, 2)
     assert second is not None
     assert second.lineage is not None
     assert second.lineage.strategy in ("0.1", "0.2")
@@ -119,6 +119,8 @@ def test_archive_shows_other_ways_beside_the_parent() -> None:
     move = asked_move(given)
     assert {move.plan.parent, *move.plan.inspirations} == {fast.trial_id, other.trial_id}
     prompt = build_messages(given, move)[1].content
+    assert ("The best candidate so far" in prompt) is (move.plan.parent == fast.trial_id)
+    assert ("A candidate to build on, not the fastest so far" in prompt) is (move.plan.parent == other.trial_id)
     assert "Other candidates that work, to take ideas from" in prompt
     assert "# fast" in prompt
     assert "# other" in prompt

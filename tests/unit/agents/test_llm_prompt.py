@@ -1,5 +1,7 @@
 """What the model is told: everything it needs, nothing that is held out, foreign text only as data."""
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from everforge.agents.llm.chat import Message, Role
 from everforge.agents.llm.diagnostics import LINE_CHARS_LIMIT, distilled
 from everforge.agents.llm.knowledge import excerpts_for
 from everforge.agents.llm.parse import extract
-from everforge.agents.llm.plan import REPAIRS_IN_A_ROW, Aim, next_move
+from everforge.agents.llm.plan import Move, move_of
 from everforge.agents.llm.prompt import PROMPT_CHARS_LIMIT, ask_again, build_messages, contract, languages
 from everforge.agents.llm.quote import fenced, inline, printable, quoted, shortened
 from everforge.agents.llm.task_brief import task_section
@@ -16,12 +18,15 @@ from everforge.model.budget import Spend
 from everforge.model.candidate import GeneratorKind, Language, language_of
 from everforge.model.device import DeviceKind
 from everforge.model.evaluation import VariantResult
+from everforge.model.lineage import Aim
 from everforge.model.session import Baseline
 from everforge.model.task import InputContract, TaskSpec, Variant
 from everforge.model.trial import Purpose, Trial
 from everforge.model.verdict import Verdict
 from everforge.search.disclosure import CAUGHT_LATER, WRONG_ON_HELD_OUT
 from everforge.search.generator import SearchContext
+from everforge.search.policies.greedy import GreedyPolicy
+from everforge.search.policies.standing import REPAIRS_IN_A_ROW
 from everforge.testing.samples import (
     TASK_SOURCE,
     campaign_spec,
@@ -45,6 +50,11 @@ def context(*trials: Trial, task: TaskSpec = TASK, notes: tuple[str, ...] = ()) 
     facts = task_facts(task).model_copy(update={"notes": notes})
     spec = campaign_spec(task=task)
     return SearchContext(spec=spec, facts=facts, trials=trials, spent=Spend())
+
+
+def next_move(trials: Iterable[Trial]) -> Move:
+    """What greedy refinement asks for next."""
+    return move_of(GreedyPolicy(), tuple(trials), (), 0)
 
 
 def prompt_of(given: SearchContext) -> str:

@@ -134,7 +134,7 @@ def reads(step: Step) -> set[str]:
         case KernelRegion():
             return {load.buffer for load in step.loads()}
         case MatmulRegion():
-            own = {step.lhs, step.rhs, *([step.bias] if step.bias else [])}
+            own = {step.lhs, step.rhs, *step.biases, *([step.twin.rhs] if step.twin else [])}
             return own | (reads(step.epilogue) if step.epilogue else set())
         case TorchStep():
             args = _flat(step.args + tuple(value for _, value in step.kwargs))

@@ -133,6 +133,9 @@ def _viewed(space: Workspace, ref: dict[str, Any]) -> BufferArg | float:
 
 
 def _view(space: Workspace, name: str, op: str, args: tuple[Any, ...], shape: tuple[Size, ...]) -> str:
+    for step in space.steps:
+        if isinstance(step, TorchStep) and (step.op, step.args) == (op, (BufferArg(name), *args)) and step.outputs[0]:
+            return step.outputs[0]  # two products of one operand see it alike
     out = space.temporary(space.buffers[name].dtype, shape)
     space.steps.append(TorchStep(op, (BufferArg(name), *args), (), (out,), "a view, nothing is computed"))
     return out

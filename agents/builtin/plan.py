@@ -287,6 +287,15 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Twin:
+    """A second product of the same lhs with another matrix of the same extents, for the same epilogue."""
+
+    rhs: str
+    bias: str | None
+    product: str
+
+
+@dataclass(frozen=True)
 class MatmulRegion:
     """product = lhs @ rhs (+ bias), then `epilogue`.
 
@@ -298,6 +307,8 @@ class MatmulRegion:
 
     `triangle` is the part of the product that is not zero: "lower" the elements whose column is at most their row
     plus `diagonal`, "upper" those whose column is at least that. It is taken after the bias, before the epilogue.
+
+    `twin` is never stored: its accumulators and the product's meet in the epilogue (a gate and what it lets through).
     """
 
     name: str
@@ -314,6 +325,18 @@ class MatmulRegion:
     layouts: tuple[Layout, Layout] | None = None
     triangle: Triangle | None = None
     diagonal: int = 0
+    twin: Twin | None = None
+
+    @property
+    def products(self) -> tuple[str, ...]:
+        """The product and its twin's."""
+        return (self.product,) if self.twin is None else (self.product, self.twin.product)
+
+    @property
+    def biases(self) -> tuple[str, ...]:
+        """The bias and its twin's, as far as there are any."""
+        found = (self.bias, self.twin.bias if self.twin is not None else None)
+        return tuple(name for name in found if name is not None)
 
 
 @dataclass(frozen=True)

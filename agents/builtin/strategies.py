@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from everforge.agents.builtin.cpp_emitter import cpp_space, emit_cpp
+from everforge.agents.builtin.gates import with_gates
 from everforge.agents.builtin.plan import MatmulRegion, Plan, TorchStep
 from everforge.agents.builtin.triton_emitter import emit_triton, triton_space
 from everforge.agents.builtin.triton_starts import triton_starts
@@ -64,6 +65,7 @@ def _named(name: str, plan: Plan) -> str:
 
 def _triton(plan: Plan, graph: TaskGraph, device: DeviceKind, precision: Precision, is_fallback: bool) -> Strategy:
     """Fused Triton kernels whose matrix products compute in `precision`."""
+    plan = with_gates(plan)
     space: dict[str, tuple[ParameterValue, ...]] = {
         "precision": (precision.value,),
         **triton_space(plan, precision.value, device),

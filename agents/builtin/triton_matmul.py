@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from everforge.agents.builtin.plan import KernelRegion, Load, MatmulRegion, Plan, Size, Step
 from everforge.agents.builtin.triton_domain import Domain
-from everforge.agents.builtin.triton_operands import operand_pointers, operand_steps
+from everforge.agents.builtin.triton_operands import operand_pointers, operand_steps, right_sides
 from everforge.agents.builtin.triton_rows import KernelText
 from everforge.agents.builtin.triton_values import TILE_MASKS, ValueTexts, needed
 
@@ -24,26 +24,32 @@ def with_split_epilogues(plan: Plan) -> Plan:
 
 
 def _split(step: Step, plan: Plan) -> Step:
-    """A product whose epilogue's last axes are exactly the product's columns, where that can be had.
+    """A product whose epilogue's last axes are exactly the product's columns, where that can be had."""
+    if not isinstance(step, MatmulRegion) or step.epilogue is None:
+        return step
+    # A twin has as many columns, read off another buffer.
+    cut = (_cut(step.epilogue, plan.buffer(name).shape[-1]) for name in step.products)
+    return replace(step, epilogue=next((epilogue for epilogue in cut if epilogue is not None), step.epilogue))
+
+
+def _cut(epilogue: KernelRegion, columns: Size) -> KernelRegion | None:
+    """The epilogue with `columns` as those of its rows; None where its axes do not say so.
 
     It can where the accumulators are the whole domain in order: an axis that spans rows and columns is cut in two.
     """
-    if not isinstance(step, MatmulRegion) or step.epilogue is None:
-        return step
-    epilogue, columns = step.epilogue, plan.buffer(step.product).shape[-1]
     extent, rows = 1, len(epilogue.domain)
     while extent < columns.literal and rows > 0:
         rows -= 1
         extent *= epilogue.domain[rows].literal
     if extent == columns.literal:
-        return replace(step, epilogue=replace(epilogue, row_axes=rows))
+        return replace(epilogue, row_axes=rows)
     is_last = rows == len(epilogue.domain) - 1
     outer = _divided(epilogue.domain[rows], columns) if is_last else None
     if outer is None:
-        return step
+        return None
     loads = tuple(_widened(value, rows) if isinstance(value, Load) else value for value in epilogue.values)
     domain = (*epilogue.domain[:rows], outer, columns)
-    return replace(step, epilogue=replace(epilogue, domain=domain, row_axes=rows + 1, values=loads))
+    return replace(epilogue, domain=domain, row_axes=rows + 1, values=loads)
 
 
 def _divided(whole: Size, part: Size) -> Size | None:
@@ -69,7 +75,7 @@ def can_fuse(region: MatmulRegion, plan: Plan) -> bool:
     if epilogue is None or not epilogue.is_pointwise or any(store.per_row for store in epilogue.stores):
         return False
     everything = tuple(range(len(epilogue.domain)))
-    if any(load.axes != everything for load in epilogue.loads() if load.buffer == region.product):
+    if any(load.axes != everything for load in epilogue.loads() if load.buffer in region.products):
         return False
     columns = math.prod(size.literal for size in epilogue.domain[epilogue.row_axes :])
     return columns == plan.buffer(region.product).shape[-1].literal
@@ -87,12 +93,12 @@ def tile_body(region: MatmulRegion, plan: Plan, precision: str) -> KernelText:
         "k = tl.arange(0, TILE_K)",
         "# Rows and columns past the edge read others' operands again; they are never stored.",
         *operand_pointers(region),
-        "accumulator = tl.zeros((TILE_M, TILE_N), tl.float32)",
+        *_accumulators(region),
         f"for start in range(0, {_k_end(region)}, TILE_K):",
         "    k_live = start + k < K",
         "    lhs_tile = tl.load(lhs, mask=k_live[None, :], other=0.0)",
-        "    rhs_tile = tl.load(rhs, mask=k_live[:, None], other=0.0)",
-        f"    accumulator = {_dot(precision, 'lhs_tile', 'rhs_tile')}",
+        *(f"    {side}_tile = tl.load({side}, mask=k_live[:, None], other=0.0)" for side in right_sides(region)),
+        *(f"    {line}" for line in _dots(region, precision)),
         *(f"    {line}" for line in operand_steps(region)),
         *_kept_lines(region),
         *(["row = batch * ROWS + row"] if region.batched else []),
@@ -103,19 +109,17 @@ def tile_body(region: MatmulRegion, plan: Plan, precision: str) -> KernelText:
 
 def persistent_body(region: MatmulRegion, plan: Plan, precision: str) -> KernelText:
     """Every program walks over tiles, a grid apart; the copy engine brings the operands to shared memory."""
-    along_n = "operand_rhs.load([n_tile * TILE_N, start]).T"
-    along_k = "operand_rhs.load([start, n_tile * TILE_N])"
-    rhs = along_n if region.rhs_transposed else along_k
+    right = "[n_tile * TILE_N, start]).T" if region.rhs_transposed else "[start, n_tile * TILE_N])"
     lhs = "[start, m_tile * TILE_M]).T" if region.lhs_transposed else "[m_tile * TILE_M, start])"
     tail = _tail(region, plan)
     inner = [
         "m_tile, n_tile = _tile_of(tile, m_tiles, n_tiles, GROUP)",
         *_place_lines(region),
-        "accumulator = tl.zeros((TILE_M, TILE_N), tl.float32)",
+        *_accumulators(region),
         f"for start in range(0, {_k_end(region)}, TILE_K):",
         f"    lhs_tile = operand_lhs.load({lhs}",
-        f"    rhs_tile = {rhs}",
-        f"    accumulator = {_dot(precision, 'lhs_tile', 'rhs_tile')}",
+        *(f"    {side}_tile = operand_{side}.load({right}" for side in right_sides(region)),
+        *(f"    {line}" for line in _dots(region, precision)),
         *_kept_lines(region),
         *tail.body,
     ]
@@ -152,7 +156,8 @@ def _kept_lines(region: MatmulRegion) -> list[str]:
     """Which elements of the tile are in the triangle; known after the products, so that they keep no registers."""
     if region.triangle is None:
         return []
-    return [f"kept = column {'<=' if region.triangle == 'lower' else '>='} row{_diagonal(region)}"]
+    place = f"(row{_diagonal(region)}).to(tl.int32)"  # 64-bit comparisons of a whole tile spill
+    return [f"kept = column {'<=' if region.triangle == 'lower' else '>='} {place}"]
 
 
 def _diagonal(region: MatmulRegion) -> str:
@@ -163,20 +168,28 @@ def _k_end(region: MatmulRegion) -> str:
     return "K" if region.triangle is None else "k_end"
 
 
-def _dot(precision: str, lhs: str, rhs: str) -> str:
+_SUM = {"rhs": "accumulator", "twin": "twin_accumulator"}
+
+
+def _accumulators(region: MatmulRegion) -> list[str]:
+    return [f"{_SUM[side]} = tl.zeros((TILE_M, TILE_N), tl.float32)" for side in right_sides(region)]
+
+
+def _dots(region: MatmulRegion, precision: str) -> list[str]:
     kind = DOT_TYPES[precision]
     how = f'input_precision="{INPUT_PRECISION[precision]}"'
-    return f"tl.dot({lhs}.to({kind}), {rhs}.to({kind}), accumulator, {how})"
+    return [
+        f"{_SUM[side]} = tl.dot(lhs_tile.to({kind}), {side}_tile.to({kind}), {_SUM[side]}, {how})"
+        for side in right_sides(region)
+    ]
 
 
 def _tail(region: MatmulRegion, plan: Plan) -> KernelText:
     """Bias, epilogue and stores: from `accumulator`, `row` and `column` to memory."""
     lines = ["column_live = column < COLUMNS", "live = row_live & column_live"]
-    if region.bias is not None:
-        lines.append(f"bias = tl.load({region.bias}_ptr + column, mask=column_live, other=0.0).to(tl.float32)")
-        lines.append("product = accumulator + bias")
-    else:
-        lines.append("product = accumulator")
+    lines += _with_bias("", region.bias)
+    if region.twin is not None:
+        lines += _with_bias("twin_", region.twin.bias)
     if region.triangle is not None:
         lines.append("product = tl.where(kept, product, 0.0)")
     epilogue = region.epilogue if can_fuse(region, plan) else None
@@ -184,12 +197,23 @@ def _tail(region: MatmulRegion, plan: Plan) -> KernelText:
         lines.append(f"tl.store({region.product}_ptr + row * COLUMNS + column, product, mask=live)")
     if epilogue is None:
         return KernelText(lines, (), Domain(groups=(), row_count=0))
-    return _with_epilogue(lines, epilogue, region.product)
+    return _with_epilogue(lines, epilogue, region)
 
 
-def _with_epilogue(lines: list[str], epilogue: KernelRegion, product: str) -> KernelText:
+def _with_bias(which: str, bias: str | None) -> list[str]:
+    """The product, or its twin, of the accumulators."""
+    if bias is None:
+        return [f"{which}product = {which}accumulator"]
+    return [
+        f"{which}bias = tl.load({bias}_ptr + column, mask=column_live, other=0.0).to(tl.float32)",
+        f"{which}product = {which}accumulator + {which}bias",
+    ]
+
+
+def _with_epilogue(lines: list[str], epilogue: KernelRegion, region: MatmulRegion) -> KernelText:
     domain = Domain.of(epilogue, epilogue.row_axes)
-    texts = ValueTexts(epilogue, domain, TILE_MASKS, {product: "product"})
+    names = dict(zip(region.products, ("product", "twin_product"), strict=False))
+    texts = ValueTexts(epilogue, domain, TILE_MASKS, names)
     body = list(lines)
     for number in needed(epilogue, [store.value for store in epilogue.stores]):
         body += [line for line in [texts.line(number)] if line]
@@ -200,5 +224,5 @@ def _with_epilogue(lines: list[str], epilogue: KernelRegion, product: str) -> Ke
 def epilogue_loads(region: MatmulRegion) -> tuple[str, ...]:
     """Buffers the epilogue reads besides the product, each once."""
     loads = region.epilogue.loads() if region.epilogue is not None else ()
-    names = [load.buffer for load in loads if load.buffer != region.product]
+    names = [load.buffer for load in loads if load.buffer not in region.products]
     return tuple(dict.fromkeys(names))

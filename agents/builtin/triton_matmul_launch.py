@@ -10,7 +10,7 @@ from everforge.agents.builtin.triton_kernel import (
     leave_if_none,
     pointers,
 )
-from everforge.agents.builtin.triton_operands import stride_lines, stride_names
+from everforge.agents.builtin.triton_operands import operand_names, right_sides, stride_lines, stride_names
 from everforge.agents.builtin.triton_space import Choice
 
 
@@ -24,7 +24,7 @@ def matmul_source(region: MatmulRegion, choice: Choice) -> str:
     body = [
         "# The copy engine needs rows that start on 16 bytes.",
         f"aligned = all(row * operand_lhs.element_size() % 16 == 0 for row in ({_row_lengths(region)}))",
-        "if aligned and operand_lhs.data_ptr() % 16 == 0 and operand_rhs.data_ptr() % 16 == 0:",
+        f"if aligned and all(operand.data_ptr() % 16 == 0 for operand in ({', '.join(operand_names(region))})):",
         *(f"    {line}" for line in _persistent_launch(region, choice, persistent)),
         "else:",
         "    tile_n = min(tile_n, 128)  # pointers take registers that descriptors do not",
@@ -37,7 +37,7 @@ def matmul_source(region: MatmulRegion, choice: Choice) -> str:
 def matmul_buffers(region: MatmulRegion, plan: Plan) -> tuple[str, ...]:
     """Buffers of a product's launcher after its two operands: bias, what the epilogue reads, what is stored."""
     fused = region.epilogue if triton_matmul.can_fuse(region, plan) else None
-    names = [region.bias] if region.bias is not None else []
+    names = list(region.biases)
     names += triton_matmul.epilogue_loads(region) if fused else []
     names += [region.product] if region.keeps_product or fused is None else []
     names += [store.buffer for store in fused.stores] if fused else []
@@ -54,7 +54,7 @@ def _matmul_kernel(region: MatmulRegion, choice: Choice, kind: str) -> Kernel:
     return Kernel(
         name=f"{region.name}_{kind}",
         purpose=f"{purposes[kind]}{tail}.",
-        pointers=("operand_lhs", "operand_rhs", *pointers(matmul_buffers(region, choice.plan))),
+        pointers=(*operand_names(region), *pointers(matmul_buffers(region, choice.plan))),
         numbers=("ROWS",),
         constants=("COLUMNS", "K", *stride_names(region), "TILE_M", "TILE_N", "TILE_K", "GROUP"),
         text=bodies[kind](region, choice.plan, choice.precision),
@@ -62,7 +62,7 @@ def _matmul_kernel(region: MatmulRegion, choice: Choice, kind: str) -> Kernel:
 
 
 def _tile_launch(region: MatmulRegion, choice: Choice, kernel: Kernel) -> str:
-    values = ["operand_lhs", "operand_rhs", *matmul_buffers(region, choice.plan), "rows"]
+    values = [*operand_names(region), *matmul_buffers(region, choice.plan), "rows"]
     grid = "(tiles, batches)" if region.batched else "(tiles,)"
     return kernel.launch(grid, values, choice.launch_options(region.name, stages=True))
 
@@ -70,11 +70,11 @@ def _tile_launch(region: MatmulRegion, choice: Choice, kernel: Kernel) -> str:
 def _persistent_launch(region: MatmulRegion, choice: Choice, kernel: Kernel) -> list[str]:
     block = "[tile_n, tile_k]" if region.rhs_transposed else "[tile_k, tile_n]"
     seen = "operand_lhs, [tile_k, tile_m]" if region.lhs_transposed else "operand_lhs.view(rows, k), [tile_m, tile_k]"
-    values = ["lhs", "rhs", *matmul_buffers(region, choice.plan), "rows"]
+    values = ["lhs", *right_sides(region), *matmul_buffers(region, choice.plan), "rows"]
     grid = "(min(tiles, _multiprocessors(operand_lhs.device)),)"
     return [
         f"lhs = TensorDescriptor.from_tensor({seen})",
-        f"rhs = TensorDescriptor.from_tensor(operand_rhs, {block})",
+        *(f"{side} = TensorDescriptor.from_tensor(operand_{side}, {block})" for side in right_sides(region)),
         kernel.launch(grid, values, choice.launch_options(region.name, stages=True)),
     ]
 
@@ -83,9 +83,9 @@ def _matmul_launcher(region: MatmulRegion, choice: Choice, body: list[str]) -> s
     tile = [choice.number(f"{region.name}_tile_{side}") for side in "mnk"]
     fused = triton_matmul.can_fuse(region, choice.plan)
     axes = [f"d{axis}" for axis in range(len(region.epilogue.domain))] if region.epilogue and fused else []
-    arguments = ["operand_lhs", "operand_rhs", *matmul_buffers(region, choice.plan), *axes]
+    arguments = [*operand_names(region), *matmul_buffers(region, choice.plan), *axes]
     epilogue = region.epilogue if fused else None
-    buffers = [name for name in matmul_buffers(region, choice.plan) if name not in (region.bias, region.product)]
+    buffers = [name for name in matmul_buffers(region, choice.plan) if name not in (*region.biases, region.product)]
     counts = ", ".join(element_count(epilogue, name) for name in buffers) if epilogue is not None else ""
     lines = [
         *_extent_lines(region),

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from everforge.agents.builtin.module_text import (
@@ -119,6 +120,9 @@ class _Forward:
     def _matmul(self, region: MatmulRegion) -> Iterator[str]:
         if self.choice.text(f"{region.name}_kernel") == "torch":
             yield from self._vendor_product(region)
+            if region.twin is not None:
+                twin = region.twin
+                yield from self._vendor_product(replace(region, rhs=twin.rhs, bias=twin.bias, product=twin.product))
             if region.epilogue is not None:
                 yield from self._region(tail_of(region))
             return
@@ -131,7 +135,8 @@ class _Forward:
             yield self._allocation(store.buffer)
         axes = [size_text(size) for size in epilogue.domain] if epilogue is not None else []
         persistent = self.choice.text(f"{region.name}_kernel") == "persistent"
-        operands = [self._operand(region.lhs, casts=persistent), self._operand(region.rhs, casts=persistent)]
+        names = [region.lhs, region.rhs, *([region.twin.rhs] if region.twin is not None else [])]
+        operands = [self._operand(name, casts=persistent) for name in names]
         if region.layouts is not None:
             operands = [laid_out_text(text, layout) for text, layout in zip(operands, region.layouts, strict=True)]
         yield self._call(region.name, [*operands, *matmul_buffers(shown, self.plan), *axes])
@@ -166,7 +171,7 @@ def _stored_low(plan: Plan) -> frozenset[str]:
 
     A product in bf16 is what PyTorch's own bf16 gives, and half the bytes to write and to read again.
     """
-    products = {step.product for step in plan.steps if isinstance(step, MatmulRegion)}
+    products = {name for step in plan.steps if isinstance(step, MatmulRegion) for name in step.products}
     made = {name for step in plan.steps for name in _stored_by(step)} | products
     for step in plan.steps:
         match step:
@@ -174,7 +179,7 @@ def _stored_low(plan: Plan) -> frozenset[str]:
                 made -= {load.buffer for load in step.loads()} - products
             case MatmulRegion():
                 made -= {load.buffer for load in step.epilogue.loads()} - products if step.epilogue else set()
-                made -= {step.bias}
+                made -= set(step.biases)
             case TorchStep() if not step.once:
                 made -= {name for arg in (*step.args, *(v for _, v in step.kwargs)) for name in _buffers_in(arg)}
     return frozenset(made - set(plan.results))

@@ -9,6 +9,16 @@ from everforge.agents.builtin.plan import MatmulRegion
 _DIMENSIONS = {"lhs": ("OUTER", "INNER", "ROW", "K"), "rhs": ("OUTER", "INNER", "K", "COLUMN")}
 
 
+def right_sides(region: MatmulRegion) -> tuple[str, ...]:
+    """The kernel's names for the matrices that lhs is multiplied with."""
+    return ("rhs",) if region.twin is None else ("rhs", "twin")
+
+
+def operand_names(region: MatmulRegion) -> tuple[str, ...]:
+    """The launcher's and the kernel's names for all operands."""
+    return tuple(f"operand_{side}" for side in ("lhs", *right_sides(region)))
+
+
 def stride_names(region: MatmulRegion) -> tuple[str, ...]:
     """Compile-time arguments of a kernel beyond its extents and tiles."""
     if region.layouts is None:
@@ -43,7 +53,8 @@ def operand_pointers(region: MatmulRegion) -> list[str]:
     lhs = "k[None, :].to(tl.int64) * ROWS + row % ROWS" if region.lhs_transposed else "row % ROWS * K + k[None, :]"
     rhs = f"{wrapped} * K + k[:, None]" if region.rhs_transposed else f"k[:, None].to(tl.int64) * COLUMNS + {wrapped}"
     base = {"lhs": " + batch * ROWS * K", "rhs": " + batch * K * COLUMNS"} if region.batched else {"lhs": "", "rhs": ""}
-    return [f"lhs = operand_lhs{base['lhs']} + {lhs}", f"rhs = operand_rhs{base['rhs']} + {rhs}"]
+    right = [f"{side} = operand_{side}{base['rhs']} + {rhs}" for side in right_sides(region)]
+    return [f"lhs = operand_lhs{base['lhs']} + {lhs}", *right]
 
 
 def operand_steps(region: MatmulRegion) -> list[str]:
@@ -52,5 +63,5 @@ def operand_steps(region: MatmulRegion) -> list[str]:
         return ["lhs += TILE_K * LHS_K", "rhs += TILE_K * RHS_K"]
     return [
         f"lhs += TILE_K{' * ROWS' if region.lhs_transposed else ''}",
-        f"rhs += TILE_K{'' if region.rhs_transposed else ' * COLUMNS'}",
+        *(f"{side} += TILE_K{'' if region.rhs_transposed else ' * COLUMNS'}" for side in right_sides(region)),
     ]

@@ -35,7 +35,7 @@ SWEPT = 4096  # a limit for `whole` under which wide rows are swept
 SWEPT_ALWAYS = 0
 _HELD_TILE = 32768  # elements of a tile that 1024 threads hold with 32 values each
 _FEW_TILES = 528  # four programs of 4 warps for each multiprocessor
-_TWIN_COLUMNS = 128
+_NARROW_TILE = 128  # columns
 # 227 KiB of shared memory less 3 KiB for barriers, reductions and the driver.
 _SHARED_BYTES = 224 << 10
 
@@ -240,7 +240,9 @@ def _matmul_space(region: MatmulRegion, precision: str, device: DeviceKind) -> S
     name, kernels = region.name, _kernels(region, precision, device)
     shapes = _persistent_shapes(precision) if "persistent" in kernels else _tile_shapes(precision)
     if region.twin is not None:  # two accumulators, of as many registers as one of twice the columns
-        shapes |= {"tile_n": tuple(width for width in shapes["tile_n"] if int(width) <= _TWIN_COLUMNS)}
+        shapes |= {"tile_n": tuple(width for width in shapes["tile_n"] if int(width) <= _NARROW_TILE)}
+    if region.triangle is not None:  # beside 256 columns of accumulators its mask spills (72 bytes of stack)
+        shapes |= {"tile_n": tuple(sorted(shapes["tile_n"], key=lambda width: int(width) != _NARROW_TILE))}
     space: Space = {f"{name}_kernel": kernels, **{f"{name}_{what}": choices for what, choices in shapes.items()}}
     if region.epilogue is not None:
         space |= region_space(tail_of(region))

@@ -39,7 +39,7 @@ class Weaver:
 
     def add(self, op: str, args: Sequence[Arg], shape: Sequence[int], **kwargs: Any) -> dict[str, Any]:
         """One more node; what it yields, as an argument of the next."""
-        name = f"{self.node.id}_{len(self.made)}_{op.split('.')[1]}"
+        name = self._free_name(op.split(".")[1])
         self.made.append(GraphNode(id=name, op=op, args=tuple(args), kwargs=kwargs, outputs=(self._meta(shape),)))
         return ref(name)
 
@@ -47,6 +47,14 @@ class Weaver:
         """All nodes, the last one under the name and with the output of the node they stand in for."""
         last = self.node.model_copy(update={"op": op, "args": tuple(args), "kwargs": kwargs})
         return [*self.made, last.model_copy(update={"outputs": self.node.outputs[:1]})]
+
+    def _free_name(self, op: str) -> str:
+        """A name no node has: one that stands in for others may be replaced again."""
+        number = len(self.made)
+        taken = {*self.metas, *(node.id for node in self.made)}
+        while (name := f"{self.node.id}_{number}_{op}") in taken:
+            number += 1
+        return name
 
     def _meta(self, shape: Sequence[int]) -> TensorMeta:
         strides, step = list[int](), 1

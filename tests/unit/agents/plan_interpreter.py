@@ -5,6 +5,7 @@ Test files load it by path, since tests are no package.
 
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -76,6 +77,9 @@ def run_step(plan: ir.Plan, step: ir.Step, held: dict[str, torch.Tensor]) -> Non
             run_region(plan, step, held)
         case ir.MatmulRegion():
             held[step.product] = product_of(plan, step, held)
+            if step.twin is not None:
+                twin = replace(step, rhs=step.twin.rhs, bias=step.twin.bias, product=step.twin.product)
+                held[twin.product] = product_of(plan, twin, held)
             if step.epilogue is not None:
                 run_region(plan, step.epilogue, held)
         case ir.TorchStep():

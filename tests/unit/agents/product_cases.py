@@ -34,7 +34,41 @@ def einsum(equation: str) -> Callable[..., torch.Tensor]:
 
 FP32 = products("tile", "fp32")
 LOW = {"tolerance": 2e-2}
+EVERY_KERNEL = (("tile", "fp32", 4e-6), ("persistent", "bf16", 3e-2), ("torch", "bf16", 3e-2))
 SCORES, MIXED = "bqhd,bkhd->bhqk", "bhqk,bkhd->bqhd"
+
+
+class Layered(nn.Module):
+    """A function of modules and its input."""
+
+    def __init__(self, function: Callable[..., torch.Tensor], *parts: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.function(*self.parts, *inputs)
+
+
+class Vector(nn.Module):
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.randn(shape))
+
+
+def layered(
+    function: Callable[..., torch.Tensor], shape: tuple[int, ...], *parts: Callable[[], nn.Module], **chosen: Any
+) -> Any:
+    return cases.Case(lambda: Layered(function, *(make() for make in parts)), (shape,), **chosen)
+
+
+def normed(module: nn.Module) -> nn.Module:
+    """A batch norm with statistics that are not 0 and 1."""
+    for name, values in module.named_buffers():
+        if name.startswith("running"):
+            nn.init.uniform_(values, 0.5, 2)
+    return module
+
 
 CASES: dict[str, Any] = {
     "transposed-a": along(lambda a, b: a.T @ b, (72, 40), (72, 64), parameters=FP32),
@@ -87,45 +121,37 @@ CASES: dict[str, Any] = {
         compiled_shapes=((4096, 4096), (4096, 4096)),
         **LOW,
     ),
+    "upper-triangle-persistent": along(
+        lambda a, b: torch.triu(a @ b, 1),
+        *((200, 40), (40, 304)),
+        parameters=products("persistent", "bf16"),
+        compiled_shapes=((4096, 4096), (4096, 4096)),
+        **LOW,
+    ),
     "lower-triangle-vendor": along(
         lambda a, b: torch.tril(a @ b, -1), (20, 40), (40, 30), parameters=products("torch", "bf16"), **LOW
+    ),
+    **{
+        f"gate-{kernel}-{precision}": layered(
+            lambda gate, up, x: torch.nn.functional.silu(gate(x)) * up(x),
+            (33, 72),
+            lambda: nn.Linear(72, 64),
+            lambda: nn.Linear(72, 64, bias=False),
+            parameters=products(kernel, precision) | {"product_1_tile_n": 128},
+            tolerance=tolerance,
+        )
+        for kernel, precision, tolerance in EVERY_KERNEL
+    },
+    "gate-of-inputs": along(
+        lambda x, a, b: torch.sigmoid(x @ a) * (x @ b),
+        *((33, 72), (72, 64), (72, 64)),
+        parameters=products("persistent", "bf16"),
+        compiled_shapes=((4096, 4096), (4096, 11264), (4096, 11264)),
+        tolerance=3e-2,
     ),
     "vector": along(lambda a, b: a @ b + 1, (33, 300), (300,), tolerance=1e-5),
     "one-output": cases.Case(lambda: nn.Linear(300, 1), ((33, 300),), tolerance=1e-5),
 }
-
-
-class Layered(nn.Module):
-    """A function of modules and its input."""
-
-    def __init__(self, function: Callable[..., torch.Tensor], *parts: nn.Module) -> None:
-        super().__init__()
-        self.function = function
-        self.parts = nn.ModuleList(parts)
-
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        return self.function(*self.parts, *inputs)
-
-
-class Vector(nn.Module):
-    def __init__(self, *shape: int) -> None:
-        super().__init__()
-        self.values = nn.Parameter(torch.randn(shape))
-
-
-def layered(
-    function: Callable[..., torch.Tensor], shape: tuple[int, ...], *parts: Callable[[], nn.Module], **chosen: Any
-) -> Any:
-    return cases.Case(lambda: Layered(function, *(make() for make in parts)), (shape,), **chosen)
-
-
-def normed(module: nn.Module) -> nn.Module:
-    """A batch norm with statistics that are not 0 and 1."""
-    for name, values in module.named_buffers():
-        if name.startswith("running"):
-            nn.init.uniform_(values, 0.5, 2)
-    return module
-
 
 REWRITTEN: dict[str, Any] = {
     **{
@@ -138,11 +164,7 @@ REWRITTEN: dict[str, Any] = {
             parameters=products(kernel, precision),
             tolerance=tolerance,
         )
-        for kernel, precision, tolerance in (
-            ("tile", "fp32", 4e-6),
-            ("persistent", "bf16", 3e-2),
-            ("torch", "bf16", 3e-2),
-        )
+        for kernel, precision, tolerance in EVERY_KERNEL
     },
     "norm-before-layer": layered(
         lambda norm, layer, x: layer(norm(x)),

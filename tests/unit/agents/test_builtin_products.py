@@ -17,6 +17,7 @@ from torch import nn
 
 from everforge.agents.builtin import plan as ir
 from everforge.agents.builtin.abilities import BASIC, TRITON, Abilities
+from everforge.agents.builtin.gates import with_gates
 from everforge.agents.builtin.planner import plan_graph
 from everforge.agents.builtin.triton_emitter import emit_triton, triton_space
 from everforge.agents.builtin.variants import mismatch
@@ -173,6 +174,50 @@ def test_other_triangles_are_left_to_pytorch(function: Function) -> None:
     assert "aten.tril.default" in left(plan)
 
 
+# gates -----------------------------------------------------------------------------------------------------
+
+
+GATES: dict[str, Function] = {
+    "swiglu": lambda m, x: torch.nn.functional.silu(m[0](x)) * m[1](x),
+    "gate last": lambda m, x: m[0](x) * torch.sigmoid(m[1](x)),
+    "several tokens": lambda m, x: m[0](y := x.reshape(2, 2, 8)) * torch.sigmoid(m[1](y)),
+}
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_gate_and_what_it_lets_through_are_one_kernel(name: str) -> None:
+    parts, x = (nn.Linear(8, 6), nn.Linear(8, 6, bias=False)), torch.randn(4, 8)
+    plan = with_gates(planned(GATES[name], x, parts=parts, abilities=TRITON))
+    step = plan.steps[-1]
+    assert isinstance(step, ir.MatmulRegion)
+    assert step.twin is not None
+    model = interpreter.Reference(GATES[name], *parts)
+    (result,) = interpreter.run_plan(plan, model, (x,))
+    torch.testing.assert_close(result, model.double()(x.double()), rtol=1e-9, atol=1e-9)
+
+
+NO_GATES: dict[str, Function] = {
+    "gate read again": lambda m, x: (torch.relu(y := m[0](x)) * m[1](x), y),
+    "of different inputs": lambda m, x: m[0](x) * m[1](x + 1),
+    "one behind the other": lambda m, x: m[2](m[0](x)) + 1,
+    "with a row tail": lambda m, x: torch.softmax(m[0](x) * m[1](x), 1),
+    "of different widths": lambda m, x: m[0](x)[:, :1] * m[3](x),
+}
+
+
+@pytest.mark.parametrize("name", NO_GATES)
+def test_other_pairs_of_products_stay_two(name: str) -> None:
+    parts = (nn.Linear(8, 6), nn.Linear(8, 6), nn.Linear(6, 6), nn.Linear(8, 4))
+    plan = with_gates(planned(NO_GATES[name], torch.randn(4, 8), parts=parts, abilities=TRITON))
+    assert [step.twin for step in plan.steps if isinstance(step, ir.MatmulRegion)] == [None, None]
+
+
+def test_twin_accumulators_are_no_wider_than_registers() -> None:
+    graph = graph_of(CASES["gate-persistent-bf16"])
+    space = triton_space(with_gates(plan_graph(graph, TRITON)), "bf16", DeviceKind.CUDA)
+    assert space["product_1_tile_n"] == (128,)
+
+
 # other shapes, and products nobody thought of ---------------------------------------------------------------
 
 
@@ -214,7 +259,7 @@ def graph_of(case: Any) -> TaskGraph:
 
 def emitted(case: Any) -> str:
     graph = graph_of(case)
-    return emit_triton(plan_graph(graph, TRITON), graph, case.parameters, DeviceKind.CUDA)
+    return emit_triton(with_gates(plan_graph(graph, TRITON)), graph, case.parameters, DeviceKind.CUDA)
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,7 @@ def query_for(context: SearchContext, move: Move, languages: tuple[Language, ...
         op_classes=() if graph is None else op_classes(graph),
         dtypes=_dtypes(context, graph),
         bottlenecks=tuple(dict.fromkeys(_bottlenecks(context, move, graph))),
-        text="" if move.failed is None else _failure_text(disclosed(move.failed).evaluation),
+        text=_failure_text(move) or ("" if graph is None else operation_words(graph)),
     )
 
 
@@ -81,6 +81,12 @@ def op_classes(graph: TaskGraph) -> tuple[OpClass, ...]:
     if OpClass.SOFTMAX in kinds and sum(_kind_of(node.op) is OpClass.MATMUL for node in graph.nodes) >= 2:
         kinds[OpClass.ATTENTION] = None
     return tuple(kinds) or (OpClass.POINTWISE,)
+
+
+def operation_words(graph: TaskGraph) -> str:
+    """The names of a reference's operations as words, each once: gelu, diag and tril have entries of their own."""
+    names = [node.op.split(".")[1] for node in graph.nodes if node.op.startswith("aten.")]
+    return " ".join(dict.fromkeys(word for name in names for word in name.split("_") if len(word) > 2))
 
 
 def _kind_of(op: str) -> OpClass | None:
@@ -128,5 +134,9 @@ def _bound(graph: TaskGraph, peaks: Peaks) -> Bottleneck | None:
     return Bottleneck.COMPUTE if computing_s > moving_s else Bottleneck.BANDWIDTH
 
 
-def _failure_text(evaluation: Evaluation) -> str:
+def _failure_text(move: Move) -> str:
+    """What is told of the failure that is to be repaired; empty where there is none."""
+    if move.failed is None:
+        return ""
+    evaluation = disclosed(move.failed).evaluation
     return f"{evaluation.reason} {evaluation.diagnostics or ''}"[:_FAILURE_CHARS]

@@ -17,11 +17,11 @@ from everforge.model.device import DeviceKind
 from everforge.model.knowledge import Bottleneck, FloatFormat, KnowledgeEntry, OpClass
 from everforge.search.knowledge_text import tokens_of, told
 
-# How much each agreement weighs. An entry that names operations, none of them the task's, is out unless words speak for
-# it; the operation that it names first is the one that it is about.
+# How much each agreement weighs. An entry that names operations or number formats, none of them the task's, is out
+# unless words speak for it; the operation that it names first is the one that it is about.
 _OPERATION, _OTHER_OPERATION = 2.0, -3.0
 _FIRST_OPERATION = 1.5
-_FORMAT, _OTHER_FORMAT = 1.0, -1.0
+_FORMAT, _OTHER_FORMAT = 1.0, -3.0
 _BOTTLENECK = 2.0
 _ARCHITECTURE = 1.0
 _DEVICE = 0.5

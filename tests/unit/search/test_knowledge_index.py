@@ -111,10 +111,11 @@ def test_entry_that_agrees_comes_before_a_general_one(scope: dict[str, object], 
     assert ranked([entry("a-general-one"), entry("b-fitting-one", **scope)], **query)[0] == "b-fitting-one"
 
 
-def test_entry_on_other_operations_is_ranked_last_and_not_told() -> None:
-    entries = [entry("of-scans", op_classes=["scan"]), entry("general")]
-    query = KnowledgeQuery(op_classes=(OpClass.MATMUL,))
-    assert ranked(entries, op_classes=("matmul",)) == ["general", "of-scans"]
+@pytest.mark.parametrize("scope", [{"op_classes": ["scan"]}, {"dtypes": ["fp8"]}], ids=["operation", "format"])
+def test_entry_on_other_operations_or_formats_is_ranked_last_and_not_told(scope: dict[str, object]) -> None:
+    entries = [entry("another", **scope), entry("general")]
+    query = KnowledgeQuery(op_classes=(OpClass.MATMUL,), dtypes=(FloatFormat.BF16,))
+    assert ranked(entries, op_classes=("matmul",), dtypes=("bf16",)) == ["general", "another"]
     with closing(KnowledgeIndex(entries)) as index:
         assert [excerpt.id for excerpt in index.excerpts(query, 1000)] == ["general"]
 

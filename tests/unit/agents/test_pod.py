@@ -3,24 +3,30 @@
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from everforge.agents.claims import ClaimedRunners, Wanted
+from everforge.agents.cluster_api import ClusterAccess, ClusterApi
 from everforge.agents.pod import LAST_WORDS_BYTES, Pod
-from everforge.agents.reporting import Reports
+from everforge.agents.reporting import Reports, reporting
 from everforge.agents.runner_supply import RunnerSupply
 from everforge.errors import DeviceFault, HarnessFault, TaskError
+from everforge.model.agent_report import AgentReport
 from everforge.model.budget import Budget
 from everforge.model.campaign import CampaignRecord, CampaignSpec, CampaignState
 from everforge.model.candidate import GeneratorKind
+from everforge.model.runner_claim import ClaimOwner, RunnerClaim
 from everforge.model.session import OpenSession, RunTrial
 from everforge.model.trial import Trial
 from everforge.model.verdict import ExitCode
 from everforge.store.local import default_tracking_uri, open_store
 from everforge.testing import samples
+from everforge.testing.claim_server import claims_served
 from everforge.testing.fakes import FakeClock, FakeRunner, Judgement, ScriptedGenerator
 
 GOOD, BEST = (samples.candidate(label) for label in ("good", "best"))
@@ -218,3 +224,27 @@ def test_tracking_server_that_is_away_is_told_once_and_its_return_too(cluster: C
     assert "cannot be reached" in (said[0] or "")
     assert said[1:] == [None] * (len(said) - 1)
     assert len(cluster.waits) > 1
+
+
+def test_absent_tracking_server_is_told_by_a_claim_that_asks_for_no_runner(tmp_path: Path) -> None:
+    told = threading.Event()
+    with claims_served(lambda _claim: None) as server:
+        api = ClusterApi(ClusterAccess(server.url, "team-a"), patience_s=30.0)
+        wanted = Wanted("cpu", ClaimOwner(name="softmax", uid="1234"), stem="agent")
+        runners = ClaimedRunners(api, wanted, tell=lambda _line: None)
+
+        def send(report: AgentReport) -> None:
+            runners.report(report)
+            told.set()
+
+        def wait(_seconds: float) -> None:
+            assert told.wait(30.0)
+            raise KeyboardInterrupt
+
+        pod = Pod(state_dir=tmp_path, tracking_uri="http://127.0.0.1:9", sleep=wait)
+        with reporting(send) as reports:
+            assert pod.run(SPEC, RunnerSupply(runners), reports) == ExitCode.INTERRUPTED
+        claim = RunnerClaim.model_validate(server.claims["agent-1"])
+    assert claim.spec.idle
+    assert claim.spec.report is not None
+    assert "http://127.0.0.1:9 cannot be reached" in (claim.spec.report.tracking_trouble or "")

@@ -102,6 +102,14 @@ def latency(case: Case) -> Iterator[Finding]:
     yield Finding(Limiter.MEMORY_LATENCY, waiting, tuple(figures), found)
 
 
+def _shares_of_kernels(case: Case) -> Iterator[Figure]:
+    """Where to look first, if nothing says what is wrong there."""
+    if case.profile is None or case.kernel is None or case.kernel.share is None:
+        return
+    yield share_figure(f"time in {case.kernel.name}", case.kernel.share, case.source("time_us"))
+    yield Figure(name="different kernels", value=len(case.profile.kernels), unit="", source=str(case.profile.tool))
+
+
 def distance_to_floor(case: Case) -> Iterator[Finding]:
     """Nothing but the roofline: how far the time is from what the stated work takes."""
     roofline = case.roofline
@@ -110,6 +118,7 @@ def distance_to_floor(case: Case) -> Iterator[Finding]:
     figures = (
         share_figure("of the roofline", min(1.0, roofline.fraction), "evaluation, graph, peaks"),
         Figure(name="floor", value=roofline.floor_us, unit="µs", source="graph, peaks"),
+        *_shares_of_kernels(case),
     )
     what = (
         "Compute it in one pass: no intermediate in device memory, each input read once."

@@ -3,11 +3,12 @@
 The adapters beside this file use it. Everything comes out in base units: seconds, bytes, shares from 0 to 1.
 """
 
-import math
 import re
 
 # ncu: n/a, nan, (!) nan; unitrace: unknown; torch: N/A.
 _NO_VALUE = {"", "-", "n/a", "nan", "(!) nan", "unknown", "none", "inf", "-inf", "(!) n/a"}
+# No counter comes near; sums, rates and units of what lies below stay finite numbers.
+_LARGEST = 1e30
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+|(?=\.[0-9]))(?:\.[0-9]*)?(?:[eE][+-]?[0-9]{1,3})?")
 _PREFIXES = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 _COUNTED = re.compile(
@@ -26,7 +27,9 @@ def number(text: str) -> float | None:
     if not _NUMBER.fullmatch(cell):
         raise ValueError(f"{text.strip()[:40]!r} is not a number")
     value = float(cell.replace(",", ""))
-    return value if math.isfinite(value) else None
+    if abs(value) > _LARGEST:
+        raise ValueError(f"{cell[:40]!r} is more than anything that is measured")
+    return value if abs(value) > 1 / _LARGEST else 0.0
 
 
 def factor(unit: str) -> float:

@@ -3,6 +3,7 @@
 For a device without its vendor's profiler: the timeline gives kernels and gaps, `key_averages` the operators' FLOPs.
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -29,6 +30,7 @@ def profile_calls(call: Call, device: DeviceKind, calls: int = 5, warm_ups: int 
 
     Raises UsageError where nothing ran on the device.
     """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # read at its first use: no word of devices that are not there
     activities = [ProfilerActivity.CPU]
     if device is not DeviceKind.CPU:
         activities.append(getattr(ProfilerActivity, device.name))

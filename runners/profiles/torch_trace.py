@@ -85,10 +85,9 @@ def gaps(busy: Sequence[Event], span: Sequence[Event]) -> HostGaps:
     start_us, end_us = min(event.start_us for event in span), max(event.end_us for event in span)
     reached_us, idle = start_us, []
     for event in sorted(busy, key=lambda event: event.start_us):
-        if event.start_us >= end_us:
-            break
-        if event.start_us - reached_us > _SLACK_US:
-            idle.append(event.start_us - reached_us)
+        waited_us = min(event.start_us, end_us) - reached_us
+        if waited_us > _SLACK_US:
+            idle.append(waited_us)
         reached_us = max(reached_us, event.end_us)
     return HostGaps(
         span_us=end_us - start_us, idle_us=math.fsum(idle), longest_us=max(idle, default=0.0), count=len(idle)

@@ -129,14 +129,15 @@ def completed(profile: Profile, other: Profile) -> Profile:
     """
     known = {kernel.name: kernel for kernel in other.kernels}
     kernels = tuple(_filled(kernel, known.get(kernel.name)) for kernel in profile.kernels)
-    sources = {field: f"{other.tool}: {source}" for field, source in other.sources.items()}
+    told_by = "" if other.tool is profile.tool else f"{other.tool}: "
+    sources = {field: f"{told_by}{source}" for field, source in other.sources.items()}
     return profile.model_copy(
         update={
             "kernels": kernels,
             "host_gaps": profile.host_gaps or other.host_gaps,
             "device_name": profile.device_name or other.device_name,
             "sources": sources | profile.sources,
-            "notes": tuple(dict.fromkeys((*profile.notes, *(f"{other.tool}: {note}" for note in other.notes)))),
+            "notes": tuple(dict.fromkeys((*profile.notes, *(f"{told_by}{note}" for note in other.notes)))),
         }
     )
 

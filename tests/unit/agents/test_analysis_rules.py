@@ -157,7 +157,12 @@ def test_matrix_engines_are_not_asked_for_where_the_policy_allows_fp32_only() ->
 
 def test_traffic_above_what_the_task_states_is_bounded_by_its_excess() -> None:
     # 3.6 TB/s for 40 µs are 144 MB, the task has 40: without the rest the call takes 11.1 µs.
-    kernel = {"time_us": 40.0, "bytes_read": 100e6, "bytes_written": 44e6, "bandwidth_bytes_per_s": 3.6e12}
+    kernel: dict[str, Any] = {
+        "time_us": 40.0,
+        "bytes_read": 100e6,
+        "bytes_written": 44e6,
+        "bandwidth_bytes_per_s": 3.6e12,
+    }
     found = analysed(profiled(**kernel), candidate_us=40.0)
     assert found.limiter is Limiter.MEMORY_BANDWIDTH
     assert found.recommendations[0].gain_bound == pytest.approx(3.6)
@@ -165,7 +170,7 @@ def test_traffic_above_what_the_task_states_is_bounded_by_its_excess() -> None:
 
 
 def test_profile_of_several_calls_says_the_same_of_traffic() -> None:
-    one = {"time_us": 40.0, "bytes_read": 100e6, "bytes_written": 44e6, "bandwidth_bytes_per_s": 3.6e12}
+    one: dict[str, Any] = {"time_us": 40.0, "bytes_read": 100e6, "bytes_written": 44e6, "bandwidth_bytes_per_s": 3.6e12}
     three = {**one, "launches": 3} | {name: 3 * one[name] for name in ("time_us", "bytes_read", "bytes_written")}
     assert analysed(profiled(**one), candidate_us=40.0) == analysed(profiled(**three), candidate_us=40.0)
 
@@ -185,6 +190,16 @@ def test_spills_are_found_in_a_kernel_that_is_not_the_hottest() -> None:
     found = analysed(profile)
     assert found.limiter is Limiter.REGISTERS
     assert "cold spills 8 bytes" in found.recommendations[0].why
+
+
+def test_where_nothing_is_shown_the_hottest_kernel_is_where_to_look() -> None:
+    found = analysed(profiled(name="aten::amax", share=0.7))
+    assert ("time in aten::amax", 0.7) in [(figure.name, figure.value) for figure in found.because]
+
+
+@pytest.mark.parametrize("limiter", [limiter for limiter in Limiter if limiter is not Limiter.UNKNOWN])
+def test_knowledge_base_has_a_word_for_every_limiter(limiter: Limiter) -> None:
+    assert limiter.bottleneck is not None
 
 
 # What is missing

@@ -299,6 +299,12 @@ def test_what_a_tool_has_no_value_for_is_none(cell: str) -> None:
     assert number(cell) is None
 
 
+def test_number_beyond_all_measure_is_refused_and_one_below_is_0() -> None:
+    with pytest.raises(ValueError, match="more than anything"):
+        number("1e31")
+    assert number("1e-31") == 0.0
+
+
 @pytest.mark.parametrize("cell", ["1,2", "12,34,567", "0x10", "1.2.3", ".", "e5", "1 2", "١"])
 def test_what_is_no_number_is_refused(cell: str) -> None:
     with pytest.raises(ValueError, match="is not a number"):

@@ -17,6 +17,7 @@ from everforge.search.policies.chosen import policy_of
 from everforge.search.policies.map_elites import MapElitesPolicy
 from everforge.search.policies.standing import reward
 from everforge.search.policies.strategy_tree import ATTEMPTS
+from everforge.search.policies.tree import DEEPEST
 from everforge.search.simulated.author import answer
 from everforge.search.simulated.contest import search
 from everforge.search.simulated.landscape import taken_by, tried_in
@@ -215,6 +216,16 @@ def test_every_planned_idea_is_tried_before_more_are_planned_at_that_place() -> 
         seen += (tell(plan, len(seen), Verdict.CRASH, 1.0),)
     assert coded == {"0.0", "0.1", "0.2"}
     assert len(seen) == 3 * ATTEMPTS
+
+
+def test_ideas_upon_ideas_end_at_a_depth_that_every_record_can_hold() -> None:
+    policy = policy_of(PolicyKind.TREE)
+    seen: tuple[Trial, ...] = ()
+    for number in range(DEEPEST + 8):
+        seen += (tell(policy.ask(seen, (), 0), number, Verdict.FASTER, 0.1 * 1.08**number),)
+    depths = [1 + (trial.candidate.lineage.strategy or "").count("/") for trial in seen if trial.candidate.lineage]
+    assert max(depths) == DEEPEST
+    assert policy.ask(seen, (), 0).aim is Aim.OPTIMISE
 
 
 def test_planning_names_what_is_known_so_that_it_is_not_named_again() -> None:

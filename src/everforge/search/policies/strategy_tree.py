@@ -42,6 +42,11 @@ class Node:
         return own if own is not None or self.parent is None else self.parent.base
 
     @property
+    def depth(self) -> int:
+        """How many ideas led here, the node's own included."""
+        return self.strategy.count("/") + 1 if self.strategy else 0
+
+    @property
     def is_implemented(self) -> bool:
         """Whether some candidate of the idea works; the root is what there was before any idea."""
         return bool(self.works) or self.parent is None

@@ -25,6 +25,8 @@ _WAITING = 0.25
 _BUSY = 0.8
 # Spills cost what their traffic costs; where no stall tells, as much weight as a limit half used up.
 _SPILLS_EXPLAIN = 0.5
+# Few warps are a cause only where latencies show: half the weight of a wait that was measured.
+_OCCUPANCY_WEIGHT = 0.5
 
 
 def compute(case: Case) -> Iterator[Finding]:
@@ -134,7 +136,7 @@ def occupancy(case: Case) -> Iterator[Finding]:
     )
     gain = case.of_kernel(1 / achieved)
     found = advice(case, limiter, what, why, gain, _confidence_of_waiting(case))
-    yield Finding(limiter, min(UTILISED, 1 - achieved) / 2, figures, found)
+    yield Finding(limiter, _OCCUPANCY_WEIGHT * min(UTILISED, 1 - achieved), figures, found)
 
 
 def _what_holds_blocks_back(kernel: KernelProfile) -> tuple[Limiter, str]:

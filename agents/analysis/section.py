@@ -55,6 +55,6 @@ def figure_line(figure: Figure) -> str:
 
 
 def _recommendation(number: int, each: Recommendation) -> str:
-    gain = "no figure bounds the gain" if each.gain_bound is None else f"at most {each.gain_bound:.2f} times the speed"
+    gain = "No figure bounds the gain" if each.gain_bound is None else f"At most {each.gain_bound:.2f} times as fast"
     what, why = inline(each.what, _LINE_CHARS), inline(each.why, _LINE_CHARS)
-    return f"{number}. [{each.limiter}] {what} Why: {why}. {gain}, of {each.measure}; {each.confidence} confidence."
+    return f"{number}. [{each.limiter}] {what} Why: {why}. {gain}, by {each.measure}; {each.confidence} confidence."

@@ -5,12 +5,28 @@ The polynomials are least-squares fits at Chebyshev nodes in float64; the tests 
 
 ELEMENTARY: dict[str, str] = {
     "maximum": r"""
-// NaN if either operand is NaN.
-INLINE Floats maximum(Floats a, Floats b) { return chosen((b > a) | (b != b), b, a); }
+// NaN if either operand is NaN. The instruction takes its second operand where one is NaN: b has been asked before,
+// so that what is folded into `a` waits for one instruction alone.
+INLINE Floats maximum(Floats a, Floats b) {
+#if defined(__AVX512F__) && LANES == 16
+  const __m512 new_ = (__m512)b;
+  return (Floats)_mm512_mask_max_ps(new_, _mm512_cmp_ps_mask(new_, new_, _CMP_ORD_Q), new_, (__m512)a);
+#else
+  return chosen((b > a) | (b != b), b, a);
+#endif
+}
 """,
     "minimum": r"""
-// NaN if either operand is NaN.
-INLINE Floats minimum(Floats a, Floats b) { return chosen((b < a) | (b != b), b, a); }
+// NaN if either operand is NaN. The instruction takes its second operand where one is NaN: b has been asked before,
+// so that what is folded into `a` waits for one instruction alone.
+INLINE Floats minimum(Floats a, Floats b) {
+#if defined(__AVX512F__) && LANES == 16
+  const __m512 new_ = (__m512)b;
+  return (Floats)_mm512_mask_min_ps(new_, _mm512_cmp_ps_mask(new_, new_, _CMP_ORD_Q), new_, (__m512)a);
+#else
+  return chosen((b < a) | (b != b), b, a);
+#endif
+}
 """,
     "lanewise": r"""
 // One lane after another; the compiler knows vector instructions for roots and rounding.

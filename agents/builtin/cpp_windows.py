@@ -67,9 +67,46 @@ INLINE Floats taken(const float* row, int64_t at, bool inner, Floats neutral) {
   return neutral;
 }
 
+// Elements of a row from `begin` up to `end`, at most LANES of them, and `neutral` after them.
+INLINE Floats stretch(const float* row, int64_t begin, int64_t end, Floats neutral) {
+#if defined(__AVX512F__) && LANES == 16
+  return (Floats)_mm512_mask_loadu_ps((__m512)neutral, (__mmask16)((1u << (end - begin)) - 1), row + begin);
+#else
+  for (int64_t at = begin; at < end; ++at) neutral[at - begin] = row[at];
+  return neutral;
+#endif
+}
+
+// Folds wide windows that lie apart one after another, each row of one in a vector.
+template <int STEP, class D, class H, class W, class Fold>
+INLINE Floats folded_apart(const float* image, int64_t z, int64_t y, int64_t x, Floats neutral, Fold fold) {
+  Floats result = neutral;
+  for (int lane = 0; lane < LANES; ++lane) {
+    const int64_t at = x + lane * STEP, begin = at > 0 ? at : 0;
+    const int64_t end = at + W::taps < W::extent ? at + W::taps : W::extent;
+    if (begin >= end) continue;
+    Floats folded = neutral;
+    for (int64_t depth = z; depth <= z + D::reach; depth += D::gap) {
+      if (!D::holds(depth)) continue;
+      for (int64_t height = y; height <= y + H::reach; height += H::gap)
+        if (H::holds(height))
+          folded = fold(folded, stretch(image + (depth * H::extent + height) * W::extent, begin, end, neutral));
+    }
+    for (int half = LANES / 2; half > 0; half /= 2) {
+      Mask other;
+      for (int place = 0; place < LANES; ++place) other[place] = place ^ half;
+      folded = fold(folded, __builtin_shuffle(folded, other));
+    }
+    result[lane] = folded[0];
+  }
+  return result;
+}
+
 // Folds the taps of a window that begins at (z, y, x), with lanes STEP elements apart.
 template <int STEP, class D, class H, class W, class Fold>
 INLINE Floats folded_under(const float* image, int64_t z, int64_t y, int64_t x, Floats neutral, Fold fold) {
+  if constexpr (STEP > 2 && W::taps > 4 && W::taps <= LANES && W::gap == 1)
+    return folded_apart<STEP, D, H, W>(image, z, y, x, neutral, fold);
   const bool inner = x >= 0 && x + (LANES - 1) * STEP + W::reach < W::extent;
   Floats folded = neutral;
   for (int64_t depth = z; depth <= z + D::reach; depth += D::gap) {

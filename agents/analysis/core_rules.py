@@ -15,6 +15,10 @@ from everforge.model.precision import Precision
 
 # A kernel of products that has its matrix engines busy for less does them elsewhere.
 _UNUSED = 0.05
+# Engines busier than this many times what the stated products take do more than is stated.
+_EXCESS = 1.2
+# Faster than the measured rate of fp32 by more than this, products are not done in it.
+_OVER_FP32 = 1.1
 # Below half of what a core can hold, latencies show; above, more warps rarely help (Volkov 2010).
 _LOW_OCCUPANCY = 0.5
 # Achieved over theoretical: below, warps end at different times or there are too few blocks.
@@ -35,13 +39,14 @@ def compute(case: Case) -> Iterator[Finding]:
     if _matrix_engines_idle(case):
         yield from _unused_engines(case)
         return
+    yield from _at_the_rate_of_fp32(case)
     used = max((share for share in (matrix, useful) if share is not None), default=None)
     if used is None or used < UTILISED:
         return
     name = "of the fastest allowed products' rate" if used == useful else "matrix engines busy"
     source = "evaluation, graph, peaks" if used == useful else case.source("matrix_utilisation")
     figures = (share_figure(name, used, source),)
-    yield Finding(Limiter.COMPUTE, used, figures, (*_less_work(case, matrix, useful), *_lower_precision(case)))
+    yield Finding(Limiter.COMPUTE, used, figures, _less_work(case, matrix, useful))
 
 
 def _matrix_engines_idle(case: Case) -> bool:
@@ -62,7 +67,7 @@ def _unused_engines(case: Case) -> Iterator[Finding]:
 
 def _less_work(case: Case, matrix: float | None, useful: float | None) -> tuple[Recommendation, ...]:
     """Engines that are busier than the stated products explain do more than is stated."""
-    if matrix is None or not useful or matrix < UTILISED or matrix / useful < 1.2:
+    if matrix is None or not useful or matrix < UTILISED or matrix / useful < _EXCESS:
         return ()
     what = (
         "Do fewer products: tiles that fit the shapes, no padding, nothing computed twice, blocks below a mask skipped."
@@ -71,14 +76,17 @@ def _less_work(case: Case, matrix: float | None, useful: float | None) -> tuple[
     return advice(case, Limiter.COMPUTE, what, why, matrix / useful, Confidence.MEDIUM)
 
 
-def _lower_precision(case: Case) -> tuple[Recommendation, ...]:
-    """Worth naming only while the time could be that of fp32 products."""
+def _at_the_rate_of_fp32(case: Case) -> Iterator[Finding]:
+    """The time is that of the stated products in fp32, though the policy allows a faster precision."""
     gain, useful = _precision_gain(case), case.useful_compute_share
-    if gain < 1.2 or useful is None or useful * gain > 1.1:
-        return ()
+    uses_engines = case.matrix_share is not None and case.matrix_share >= _UNUSED
+    if gain < _EXCESS or useful is None or uses_engines or not UTILISED <= useful * gain <= _OVER_FP32:
+        return
     what = "Use the fastest precision the policy allows for the products, and accumulate in fp32."
-    why = f"its products are {gain:.1f} times as fast here as fp32, and the time allows for fp32 at most"
-    return advice(case, Limiter.COMPUTE, what, why, gain, Confidence.MEDIUM)
+    why = f"in fp32 the stated products take {useful * gain:.0%} of the time; allowed ones are {gain:.1f} times as fast"
+    figures = (share_figure("of the rate of fp32 products", min(1.0, useful * gain), "evaluation, graph, peaks"),)
+    found = advice(case, Limiter.COMPUTE, what, why, gain, Confidence.MEDIUM)
+    yield Finding(Limiter.COMPUTE, min(1.0, useful * gain), figures, found)
 
 
 def _precision_gain(case: Case) -> float:

@@ -122,7 +122,7 @@ CASES = [
 def test_limiter_is_named_with_figures_that_show_it(
     kernel: dict[str, Any], result: dict[str, Any], limiter: Limiter
 ) -> None:
-    found = analysed(profiled(**kernel), **result)
+    found = analysed(profiled(**kernel), facts(flops=4e9), **result)  # 5 µs of products, 10 of memory
     assert found.limiter is limiter
     assert found.because
     assert found.recommendations[0].limiter is limiter
@@ -153,6 +153,17 @@ def test_products_beside_the_matrix_engines_are_compute_whatever_they_reach() ->
 def test_matrix_engines_are_not_asked_for_where_the_policy_allows_fp32_only() -> None:
     found = analysed(profiled(matrix_utilisation=0.0), facts(flops=16e9), Precision.FP32, candidate_us=400.0)
     assert not any("matrix engines" in each.what for each in found.recommendations)
+
+
+@pytest.mark.parametrize("profile", [None, profiled()])
+def test_products_at_the_rate_of_fp32_are_asked_for_in_a_faster_precision(profile: Profile | None) -> None:
+    # 16 GFLOP take 320 µs in fp32 and 20 in bf16.
+    found = analysed(profile, facts(flops=16e9), candidate_us=400.0)
+    assert found.limiter is Limiter.COMPUTE
+    assert found.recommendations[0].gain_bound == pytest.approx(16.0)
+    assert "80% of the time" in found.recommendations[0].why
+    for other in (analysed(profile, facts(flops=16e9), Precision.FP32, candidate_us=400.0), analysed(None, facts())):
+        assert not any("fastest precision the policy" in each.what for each in other.recommendations)
 
 
 def test_traffic_above_what_the_task_states_is_bounded_by_its_excess() -> None:

@@ -103,7 +103,7 @@ class Source(Record):
 
     title: str = Field(max_length=160)
     link: str = Field(pattern=_LINK, max_length=300, description="https://…, or a document of this repository")
-    date: datetime.date = Field(description="Day the source is from; the day it was read, where it has none")
+    date: datetime.date = Field(description="Day the source is from; the day the entry was written, where it has none")
 
 
 class Example(Record):

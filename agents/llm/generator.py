@@ -85,7 +85,7 @@ class LlmGenerator:
         try:
             if move.aim is Aim.PLAN:
                 reply = exchange.ask(planning_messages(context, move, excerpts))
-                move = move.model_copy(update={"ideas": ideas_in(reply.text)})
+                move = move.model_copy(update={"ideas": ideas_in(reply.text, move.plan.known)})
             return self._ask(exchange, build_messages(context, move, excerpts), move)
         except (BudgetExceeded, ModelUnavailable) as refusal:
             if exchange.spend == Spend():

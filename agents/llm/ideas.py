@@ -58,11 +58,12 @@ def planning_messages(context: SearchContext, move: Move, excerpts: tuple[Excerp
     )
 
 
-def ideas_in(reply: str) -> tuple[str, ...]:
-    """The ideas a reply names, each once, at most four; none where it holds no such line. Never raises."""
+def ideas_in(reply: str, known: Iterable[str] = ()) -> tuple[str, ...]:
+    """The new ideas a reply names, each once, at most four; none where it holds no such line. Never raises."""
+    old = {idea.casefold() for idea in known}
     prose = without_thoughts(reply[:_REPLY_CHARS_LIMIT])
     named = (inline(line, IDEA_CHARS_LIMIT).strip(" *_") for line in _IDEA.findall(prose))
-    return tuple(dict.fromkeys(idea for idea in named if idea))[:IDEAS_AT_MOST]
+    return tuple(dict.fromkeys(idea for idea in named if idea and idea.casefold() not in old))[:IDEAS_AT_MOST]
 
 
 def idea_request(idea: str | None) -> str:

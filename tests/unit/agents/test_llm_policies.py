@@ -157,6 +157,10 @@ def test_ideas_are_read_from_lists_of_any_form() -> None:
     assert ideas_in(reply) == ("one", "two", "three")
 
 
+def test_idea_that_is_known_already_is_not_planned_again() -> None:
+    assert ideas_in("Idea: Split the rows\nIdea: tiles\n", known=("split the rows",)) == ("tiles",)
+
+
 @given(st.text(max_size=2000))
 def test_any_reply_gives_few_short_ideas(reply: str) -> None:
     found = ideas_in(reply + "\nIdea: " + reply)

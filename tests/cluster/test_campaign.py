@@ -83,7 +83,7 @@ def test_counters_are_the_trials_in_mlflow(product: InstalledProduct, status: An
 
 def test_columns_say_how_it_ended(product: InstalledProduct, status: Any) -> None:
     header, row = product.node.kubectl("get", "kopt", "-n", NAMESPACE).splitlines()
-    assert header.split() == ["NAME", "SUCCEEDED", "REASON", "SPEEDUP", "TRIALS", "AGE"]
+    assert header.split() == ["NAME", "SUCCEEDED", "REASON", "SPEEDUP", "UNCONFIRMED", "TRIALS", "AGE"]
     assert row.split()[:5] == [NAME, "True", "BudgetExhausted", status["speedup"], "3"]
 
 

@@ -21,7 +21,7 @@ def into_product(view: GraphView) -> Found | None:
             maker = view.maker(affine.x)
             if maker is None or not view.has_one_reader(affine.x):
                 continue
-            layer, what = layer_of(view, maker), f"{affine.what} folded into the weight"
+            layer, what = layer_of(view, maker), f"{affine.what} folded into the {_place(affine)}"
             if layer is not None and view.is_state(layer.weight) and varies_along(view, affine, node, -1):
                 return view.found(node, _layer_with(view.weaver(node), affine, layer), what)
             if short_op(maker) in _CONVOLUTIONS and _is_ours(view, maker) and varies_along(view, affine, node, 1):
@@ -39,8 +39,12 @@ def from_operand(view: GraphView) -> Found | None:
         for affine in affines(view, before) if before.outputs else ():
             if not view.is_state(affine.x) and varies_along(view, affine, before, -1):
                 made = _layer_after(view.weaver(node), affine, layer)
-                return view.found(node, made, f"{affine.what} before a product folded into the weight")
+                return view.found(node, made, f"{affine.what} before a product folded into the {_place(affine)}")
     return None
+
+
+def _place(affine: Affine) -> str:
+    return "bias" if affine.what == "shift" else "weight"
 
 
 def _is_ours(view: GraphView, node: GraphNode) -> bool:

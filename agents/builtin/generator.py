@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from everforge.agents.builtin.abilities import abilities_of
 from everforge.agents.builtin.algebra import Rewritten, rewritten
-from everforge.agents.builtin.plan import Plan, describe
+from everforge.agents.builtin.plan import Plan
 from everforge.agents.builtin.planner import Unplannable, plan_graph
 from everforge.agents.builtin.shape_bound import bound_of
 from everforge.agents.builtin.strategies import Strategy, strategies_for
@@ -43,10 +43,10 @@ class BuiltinGenerator:
         if len(own) >= self.tuning_trials:
             return None
         tried_digests = {trial.candidate.digest for trial in context.trials}
-        for strategy, plan in _ordered(_strategies(context), own):
+        for strategy in _ordered(_strategies(context), own):
             candidate = self._next_of(strategy, own, tried_digests)
             if candidate is not None:
-                return Proposal(candidate=candidate, note="; ".join(describe(plan)))
+                return Proposal(candidate=candidate, note="; ".join(strategy.steps))
         return None
 
     def _next_of(self, strategy: Strategy, own: list[Trial], tried_digests: set[str]) -> Candidate | None:
@@ -70,17 +70,16 @@ def _own_trials(trials: tuple[Trial, ...]) -> list[Trial]:
     ]
 
 
-def _strategies(context: SearchContext) -> list[tuple[Strategy, Plan]]:
-    """Every strategy with its plan: those of the task as it is written, then those after algebra."""
+def _strategies(context: SearchContext) -> list[Strategy]:
+    """Every strategy: those of the task as it is written, then those after algebra."""
     graphs = [v.graph for v in context.shown_variants() if isinstance(v.graph, TaskGraph)]
     changed = [rewritten(graph) for graph in graphs]
-    found = []
+    found = list[Strategy]()
     for shown, rewrites in ((graphs, ()), *_families(changed)):
         planned = _planned(context, shown, rewrites)
         if planned is not None:
             plan, graph = planned
-            chosen = strategies_for(plan, graph, context.spec.device, context.spec.task.precision)
-            found += [(strategy, plan) for strategy in chosen]
+            found += strategies_for(plan, graph, context.spec.device, context.spec.task.precision)
     return found
 
 
@@ -136,16 +135,19 @@ def _value(trial: Trial) -> float | None:
     return math.log(speedup.value) if speedup is not None and speedup.value > 0 else None
 
 
-def _ordered(strategies: Iterable[tuple[Strategy, Plan]], own: list[Trial]) -> list[tuple[Strategy, Plan]]:
+def _ordered(strategies: Iterable[Strategy], own: list[Trial]) -> list[Strategy]:
     """Untried strategies first, then by the best speedup so far; those that never gave a correct kernel drop out.
 
-    Fallbacks come after all others: their turn is when those have dropped out or used up their spaces.
+    Fallbacks come after all others: their turn is when those have dropped out or used up their spaces. Half of the
+    trials are of the task as it is written: a table without algebraic shortcuts needs its best, too.
     """
-    ranked: list[tuple[bool, float, tuple[Strategy, Plan]]] = []
-    for strategy, plan in strategies:
+    as_written = sum(not trial.candidate.rewrites for trial in own)
+    ranked: list[tuple[bool, bool, float, Strategy]] = []
+    for strategy in strategies:
         tried = _tried(strategy, own)
         values = [attempt.value for attempt in tried if attempt.value is not None]
         if len(tried) >= _HOPELESS_AFTER and not values:
             continue
-        ranked.append((strategy.is_fallback, -(max(values) if values else math.inf), (strategy, plan)))
-    return [entry for _, _, entry in sorted(ranked, key=lambda entry: entry[:2])]
+        waits = bool(strategy.rewrites) and 2 * as_written <= len(own)
+        ranked.append((strategy.is_fallback, waits, -(max(values) if values else math.inf), strategy))
+    return [strategy for *_, strategy in sorted(ranked, key=lambda entry: entry[:3])]

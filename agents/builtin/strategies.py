@@ -4,11 +4,11 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from everforge.agents.builtin.cpp_emitter import cpp_space, emit_cpp
 from everforge.agents.builtin.gates import with_gates
-from everforge.agents.builtin.plan import MatmulRegion, Plan, TorchStep
+from everforge.agents.builtin.plan import MatmulRegion, Plan, TorchStep, describe
 from everforge.agents.builtin.triton_emitter import emit_triton, triton_space
 from everforge.agents.builtin.triton_starts import triton_starts
 from everforge.model.candidate import Language, ParameterValue
@@ -30,6 +30,7 @@ class Strategy:
     starts: tuple[Parameters, ...] = ()  # points of the space to try first, best guess first; none: the defaults
     is_fallback: bool = False  # tried once those before it are refuted or used up
     rewrites: tuple[str, ...] = ()  # the plan's algebra
+    steps: tuple[str, ...] = ()  # of the plan, a line for each
 
 
 def strategies_for(plan: Plan, graph: TaskGraph, device: DeviceKind, policy: Precision) -> tuple[Strategy, ...]:
@@ -56,7 +57,8 @@ def _cpp(plan: Plan, graph: TaskGraph) -> Strategy:
     def emit(chosen: Parameters) -> str:
         return emit_cpp(plan, graph, chosen)
 
-    return Strategy(_named("fused C++", plan), Language.CPP, cpp_space(plan), emit, rewrites=plan.rewrites)
+    strategy = Strategy(_named("fused C++", plan), Language.CPP, cpp_space(plan), emit)
+    return replace(strategy, rewrites=plan.rewrites, steps=describe(plan))
 
 
 def _named(name: str, plan: Plan) -> str:
@@ -78,4 +80,5 @@ def _triton(plan: Plan, graph: TaskGraph, device: DeviceKind, precision: Precisi
         triton_starts(plan, space),
         is_fallback,
         plan.rewrites,
+        describe(plan),
     )

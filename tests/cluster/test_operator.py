@@ -182,8 +182,9 @@ def test_agent_that_waits_for_the_tracking_server_says_so_and_gets_its_runner_la
     eventually(lambda: objects.condition("Progressing") == ("False", "TrackingServerAway"), "the condition")
     eventually(lambda: objects.condition("Bound", "one", "runnerclaims") == ("False", "Idle"), "the claim's rest")
     assert not objects.jobs("runner")
-    objects.edit("one", "runnerclaims", idle=False, report={"trackingTrouble": None})
+    objects.edit("one", "runnerclaims", report={"trackingTrouble": None})
     eventually(lambda: objects.condition("Progressing") == ("True", "Running"), "the condition's end")
+    objects.edit("one", "runnerclaims", idle=False)
     eventually(lambda: objects.jobs("runner"), "the runner's Job")
 
 

@@ -7,13 +7,13 @@ reference, the device and the finished trials; what is told is the project's own
 from collections.abc import Iterator
 from contextlib import closing
 
-from everforge.agents.analysis.analyse import analyse
+from everforge.agents.llm.limits import analyses
 from everforge.agents.llm.plan import Move
 from everforge.model.candidate import Language
 from everforge.model.device import DeviceKind, Peaks
-from everforge.model.evaluation import Evaluation
 from everforge.model.graph import TaskGraph
 from everforge.model.knowledge import Bottleneck, FloatFormat, OpClass
+from everforge.model.trial import Trial
 from everforge.search.disclosure import disclosed
 from everforge.search.generator import SearchContext
 from everforge.search.knowledge_base import knowledge
@@ -108,7 +108,7 @@ def _dtypes(context: SearchContext, graph: TaskGraph | None) -> tuple[FloatForma
 def _bottlenecks(context: SearchContext, move: Move, graph: TaskGraph | None) -> Iterator[Bottleneck]:
     """What limits the best candidate, as its analysis says, and what holds up the task: bytes, FLOPs or launches."""
     if move.best is not None:
-        yield from _limits(context, move.best.evaluation)
+        yield from _limits(context, move.best)
     if graph is not None and (bound := _bound(graph, context.facts.peaks)) is not None:
         yield bound
     floors = [facts.floor_us for facts in context.shown_variants() if facts.floor_us is not None]
@@ -116,11 +116,9 @@ def _bottlenecks(context: SearchContext, move: Move, graph: TaskGraph | None) ->
         yield Bottleneck.LAUNCH
 
 
-def _limits(context: SearchContext, evaluation: Evaluation) -> Iterator[Bottleneck]:
+def _limits(context: SearchContext, trial: Trial) -> Iterator[Bottleneck]:
     """What limits a candidate on each of the shown variants, and what its analysis recommends to do something about."""
-    policy = context.spec.task.precision.allowed[-1]
-    for facts in context.shown_variants():
-        analysis = analyse(None, evaluation, context.facts.peaks, facts, policy)
+    for analysis in analyses(context, trial):
         limiters = [analysis.limiter, *(each.limiter for each in analysis.recommendations)]
         yield from (limiter.bottleneck for limiter in limiters if limiter.bottleneck is not None)
 

@@ -10,6 +10,7 @@ from everforge.agents.llm.chat import Message, Role
 from everforge.agents.llm.feedback import best_section, caught_section, failure_section, history_section
 from everforge.agents.llm.ideas import idea_request, inspirations_section
 from everforge.agents.llm.knowledge import knowledge_section
+from everforge.agents.llm.limits import limits_section
 from everforge.agents.llm.plan import Move
 from everforge.agents.llm.quote import inline, shortened
 from everforge.agents.llm.task_brief import device_section, task_section
@@ -51,6 +52,7 @@ def build_messages(context: SearchContext, move: Move, excerpts: tuple[Excerpt, 
         knowledge_section(excerpts),
         history_section(context.trials),
         "" if move.best is None else best_section(move.best, move.is_best),
+        "" if move.best is None or move.aim is Aim.REPAIR else limits_section(context, move.best),
         "" if move.failed is None else failure_section(disclosed(move.failed)),
         "" if move.caught is None else caught_section(disclosed(move.caught)),
         inspirations_section(move.inspirations),

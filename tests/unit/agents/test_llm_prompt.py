@@ -299,6 +299,26 @@ def test_any_diagnostics_can_be_distilled(text: str) -> None:
     assert len(distilled(text)) <= 2 * len(text) + 60
 
 
+def launching_slowly(number: int, verdict: Verdict = Verdict.FASTER) -> Trial:
+    """A trial whose launches take the host longer than its kernels the device."""
+    finished = trial(number, verdict=verdict)
+    variants = tuple(each.model_copy(update={"launch_us": 900.0}) for each in finished.evaluation.variants)
+    return finished.model_copy(update={"evaluation": finished.evaluation.model_copy(update={"variants": variants})})
+
+
+def test_model_is_told_what_limits_the_candidate_it_is_to_make_faster() -> None:
+    prompt = prompt_of(context(launching_slowly(3)))
+    assert "## What limits the candidate on variant prefill" in prompt
+    assert "1. [launch-overhead]" in prompt
+    assert "hidden-shape" not in prompt
+
+
+def test_what_limits_the_best_candidate_is_no_help_in_a_repair() -> None:
+    prompt = prompt_of(context(launching_slowly(3), by_llm(4, Verdict.INCORRECT)))
+    assert "## The candidate to repair" in prompt
+    assert "## What limits" not in prompt
+
+
 def test_prompt_stays_below_its_limit_whatever_is_in_it() -> None:
     task = TASK.model_copy(update={"source": TASK_SOURCE + "# `" * 50_000, "name": "x" * 1000})
     huge = candidate("y" * 300_000, generator=GeneratorKind.LLM, strategy="s" * 9000)

@@ -49,19 +49,23 @@ struct Side {
 };
 """,
     "folded_under": r"""
-// Elements of a row at `at`, `at` + STEP, …; at the edges those outside are `neutral`.
+// Elements of a row at `at`, `at` + STEP, …, all of them in it.
 template <int STEP, class W>
-INLINE Floats taken(const float* row, int64_t at, bool inner, Floats neutral) {
-  if (inner) {
-    if (STEP == 1) return *(const Loose*)(row + at);
-    if (STEP == 0) return splat(row[at]);
-    if (STEP == 2 && at + 2 * LANES <= W::extent) {
-      Mask even;
-      for (int lane = 0; lane < LANES; ++lane) even[lane] = 2 * lane;
-      return __builtin_shuffle(*(const Loose*)(row + at), *(const Loose*)(row + at + LANES), even);
-    }
-    return All{}.gather(row + at, STEP);
+INLINE Floats taken(const float* row, int64_t at) {
+  if (STEP == 1) return *(const Loose*)(row + at);
+  if (STEP == 0) return splat(row[at]);
+  if (STEP == 2 && at + 2 * LANES <= W::extent) {
+    Mask even;
+    for (int lane = 0; lane < LANES; ++lane) even[lane] = 2 * lane;
+    return __builtin_shuffle(*(const Loose*)(row + at), *(const Loose*)(row + at + LANES), even);
   }
+  return All{}.gather(row + at, STEP);
+}
+
+// The same where some lie outside, which are `neutral`. A function of its own: written out for every tap it would
+// keep the compiler busy for a minute.
+template <int STEP, class W>
+__attribute__((noinline)) static Floats taken_at_edge(const float* row, int64_t at, Floats neutral) {
   for (int lane = 0; lane < LANES; ++lane)
     if (W::holds(at + lane * STEP)) neutral[lane] = row[at + lane * STEP];
   return neutral;
@@ -114,8 +118,13 @@ INLINE Floats folded_under(const float* image, int64_t z, int64_t y, int64_t x, 
     for (int64_t height = y; height <= y + H::reach; height += H::gap) {
       if (!H::holds(height)) continue;
       const float* row = image + (depth * H::extent + height) * W::extent;
-      for (int tap = 0; tap < W::taps; ++tap)
-        folded = fold(folded, taken<STEP, W>(row, x + tap * W::gap, inner, neutral));
+      if (inner) {
+        for (int tap = 0; tap < W::taps; ++tap) folded = fold(folded, taken<STEP, W>(row, x + tap * W::gap));
+      } else {
+#pragma GCC unroll 1
+        for (int tap = 0; tap < W::taps; ++tap)
+          folded = fold(folded, taken_at_edge<STEP, W>(row, x + tap * W::gap, neutral));
+      }
     }
   }
   return folded;

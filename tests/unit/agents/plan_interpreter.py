@@ -169,11 +169,12 @@ def run_value(
         case ir.Reduce():
             return FOLDS[value.op](values[value.arg].expand(sizes), dim=columns, keepdim=True)
         case ir.Scan():
-            full = values[value.arg].expand(sizes)
-            run = torch.cumsum if value.op == "sum" else torch.cumprod
-            if value.is_reverse:
-                return run(full.flip(columns[0]), columns[0]).flip(columns[0])
-            return run(full, columns[0])
+            return run_scan(value, values[value.arg].expand(sizes), columns[0])
+
+
+def run_scan(value: ir.Scan, full: torch.Tensor, dim: int) -> torch.Tensor:
+    run = torch.cumsum if value.op == "sum" else torch.cumprod
+    return run(full.flip(dim), dim).flip(dim) if value.is_reverse else run(full, dim)
 
 
 def run_pooled(value: ir.Pooled, sizes: list[int], held: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -69,7 +69,7 @@ def sum_of_product(view: GraphView) -> Found | None:
 
 
 def _as_vector(view: GraphView, node: GraphNode, dims: frozenset[int]) -> list[GraphNode]:
-    weaver, op = view.weaver(node), f"aten.{short_op(node)}.dim"
+    weaver = view.weaver(node)
     layer, shape = layer_of(view, view.maker(node.args[0])), view.shape(node.args[0]) or ()
     if layer is None:
         raise ValueError(f"{node.id} reads no product")

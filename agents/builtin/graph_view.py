@@ -3,9 +3,8 @@
 `algebra.py` and the rewrites in `algebra_*.py` use it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 from everforge.agents.builtin.matmuls import MATMULS
@@ -110,20 +109,8 @@ def without_unread(graph: TaskGraph) -> TaskGraph:
     return graph.model_copy(update={"nodes": kept})
 
 
-def number(arg: Any) -> float | None:
-    """An argument as a number; None for anything else."""
-    if isinstance(arg, dict):
-        return float(arg["float"]) if "float" in arg else None
-    return arg if isinstance(arg, int | float) and not isinstance(arg, bool) else None
-
-
 def dims_of(arg: Any, rank: int) -> frozenset[int]:
     """The dimensions a reduction names; none or an empty list is all."""
     if arg is None or arg == []:
         return frozenset(range(rank))
     return frozenset(dim % rank for dim in (arg if isinstance(arg, list | tuple) else [arg]))
-
-
-def elements(shape: Iterable[int]) -> int:
-    """How many elements a tensor of these extents has."""
-    return prod(shape)

@@ -14,9 +14,9 @@ import torch.nn as nn
 
 def _unflush():
     for found in gc.get_objects():
-        if str(type(found).__module__).startswith("everforge."):
-            for name in ("flush", "_flush"):
-                if callable(vars(found).get(name)) if hasattr(found, "__dict__") else False:
+        if str(type(found).__module__).startswith("everforge.") and hasattr(found, "__dict__"):
+            for name, value in vars(found).items():
+                if "flush" in name and callable(value):
                     setattr(found, name, lambda: None)
 
 

@@ -78,7 +78,7 @@ BAD_MANIFESTS = {
     "unknown field": (
         VALID + "  budgt: {}\n",
         "everforge: kernel.yaml:20: spec.budgt: unknown field; did you mean budget? (known here: task, variants, "
-        "precision, targets, generators, llm, budget, suspend, priority, queueName, retention)\n",
+        "precision, targets, generators, llm, budget, search, suspend, priority, queueName, retention)\n",
     ),
     "negative budget": (
         VALID + "  budget: {trials: -1}\n",

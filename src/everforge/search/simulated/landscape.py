@@ -48,7 +48,7 @@ class Landscape(Record):
         return {idea.name: idea for idea in self.ideas}
 
     def speedup(self, taken: Taken) -> float:
-        """The true speedup of a kernel with these ideas, multiplied in one order: it must not differ from run to run."""
+        """The true speedup of a kernel with these ideas, multiplied in one order: no run may differ."""
         ideas = [idea for idea in self.ideas if idea.name in taken]
         boosts = (factor for idea in ideas for name, factor in idea.boosted.items() if name in taken)
         return self.start * math.prod(idea.gain for idea in ideas) * math.prod(boosts)

@@ -7,6 +7,10 @@ from everforge.model.verdict import Verdict
 from everforge.runners.rules.static_rules import check_source, judge_source
 
 ENTRIES = load("hostile")
+# Where turns of honest work differ as much as the trick makes them differ, on a busy machine, layers that look at times
+# refuse `faster` without convicting (`clock_check.py`). They convict once the machine is calm for a second.
+_MORE_TRIES = 3
+
 # Those that the rules let pass are judged by the layers behind them in the first test already.
 CAUGHT_BY_RULES = [entry for entry in ENTRIES if check_source(entry.source)]
 
@@ -38,5 +42,9 @@ def test_layers_behind_the_rules_hold(bench: Bench, entry: Entry) -> None:
     if bench.device.kind not in entry.devices:
         pytest.skip(f"needs {' or '.join(entry.devices)}; score.py runs it there")
     evaluation = bench.evaluate(entry, rules=False)
-    if entry.behind:
-        assert evaluation.verdict in entry.behind, evaluation.reason
+    for _ in range(_MORE_TRIES):
+        assert evaluation.verdict is not Verdict.FASTER, evaluation.reason
+        if not entry.behind or evaluation.verdict in entry.behind:
+            return
+        evaluation = bench.evaluate(entry, rules=False)
+    assert evaluation.verdict in entry.behind, evaluation.reason

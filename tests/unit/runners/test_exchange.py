@@ -169,8 +169,8 @@ def test_stalled_answer_is_given_up_at_the_deadline_and_watched_until_then(ends:
     thread.start()
     began_s = time.monotonic()
     with pytest.raises(ChannelTimeout):
-        ask(asking, timeout_s=0.7, watch=lambda: looks.append(time.monotonic()))
-    assert time.monotonic() - began_s < 2.7
+        ask(asking, timeout_s=2.0, watch=lambda: looks.append(time.monotonic()))
+    assert time.monotonic() - began_s < 8  # a busy machine may stand still for a second
     over.set()
     thread.join()
     assert looks

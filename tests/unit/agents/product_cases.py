@@ -2,7 +2,6 @@
 `triton_cases.py`: `product_cases.py interpret|compile FOLDER` prints one JSON object.
 """
 
-import importlib.util
 import json
 import sys
 from collections.abc import Callable
@@ -11,20 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import triton_cases as cases
 from torch import nn
 
-
-def _load_cases() -> Any:
-    spec = importlib.util.spec_from_file_location("triton_cases", Path(__file__).with_name("triton_cases.py"))
-    if spec is None or spec.loader is None:
-        raise ImportError("triton_cases")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["triton_cases"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-cases = _load_cases()
 along, products = cases.along, cases.products
 
 
@@ -190,10 +178,9 @@ REWRITTEN: dict[str, Any] = {
     ),
     "diagonal": along(lambda a, b: torch.diag(a) @ b, (33,), (33, 40)),
 }
-cases.CASES.clear()
-cases.CASES.update(CASES | REWRITTEN)
 
 if __name__ == "__main__":
+    cases.CASES = CASES | REWRITTEN
     mode, folder = sys.argv[1], Path(sys.argv[2])
     work = {"interpret": cases.interpreted, "compile": cases.compiled}[mode]
     with nullcontext() if mode == "compile" else cases.interpret():

@@ -1,10 +1,9 @@
 """What Triton's abilities add to plans: outer dimensions, positions, scans from the end, windows, half precision."""
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import plan_interpreter as interpreter
 import pytest
 import torch
 from torch import nn
@@ -17,16 +16,6 @@ from everforge.agents.builtin.planner import plan_graph
 Function = Callable[..., Any]
 
 
-def _load_interpreter() -> Any:
-    spec = importlib.util.spec_from_file_location("plan_interpreter", Path(__file__).with_name("plan_interpreter.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-interpreter = _load_interpreter()
 planned, traced, left = interpreter.planned, interpreter.traced, interpreter.left
 
 

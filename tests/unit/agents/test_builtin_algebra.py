@@ -1,16 +1,15 @@
 """Algebra: every rewrite computes the reference in float64, is named, and is left beside the task as it is written."""
 
-import importlib.util
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import graph_interpreter as graphs
+import plan_interpreter as interpreter
+import product_cases as cases
 import pytest
 import torch
+from candidate_reports import reports
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -35,18 +34,6 @@ from everforge.runners.rules.static_rules import judge_source
 from everforge.search.generator import SearchContext
 from everforge.testing import samples
 
-
-def _load(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-interpreter, graphs, cases = _load("plan_interpreter"), _load("graph_interpreter"), _load("product_cases")
 Vector, normed = cases.Vector, cases.normed
 REWRITTEN: dict[str, Any] = cases.REWRITTEN
 Function = Callable[..., torch.Tensor]
@@ -293,26 +280,14 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def reports(mode: str, folder: Path) -> dict[str, Any]:
-    """What a process of its own found for every candidate in the folder."""
-    script = str(Path(__file__).with_name("product_cases.py"))
-    environment = {**os.environ, "TRITON_CACHE_DIR": str(folder / "cache"), "OMP_NUM_THREADS": "2"}
-    done = subprocess.run(
-        [sys.executable, script, mode, str(folder)], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 @pytest.fixture(scope="module")
 def interpreted(sources: Path) -> dict[str, Any]:
-    return reports("interpret", sources)
+    return reports(cases, "interpret", sources)
 
 
 @pytest.fixture(scope="module")
 def compiled(sources: Path) -> dict[str, Any]:
-    return reports("compile", sources)
+    return reports(cases, "compile", sources)
 
 
 @pytest.mark.parametrize("name", REWRITTEN)

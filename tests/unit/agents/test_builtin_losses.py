@@ -1,11 +1,11 @@
 """Losses in plans and in C++: those over rows of scores and distances, and element by element."""
 
-import importlib.util
 import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import plan_interpreter as interpreter
 import pytest
 import torch
 from hypothesis import given, settings
@@ -20,16 +20,6 @@ from everforge.agents.builtin.planner import plan_graph
 Function = Callable[..., Any]
 
 
-def _load_interpreter() -> Any:
-    spec = importlib.util.spec_from_file_location("plan_interpreter", Path(__file__).with_name("plan_interpreter.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-interpreter = _load_interpreter()
 planned, traced, left = interpreter.planned, interpreter.traced, interpreter.left
 BOTH = pytest.mark.parametrize("abilities", [BASIC, TRITON], ids=["C++", "Triton"])
 

@@ -1,10 +1,9 @@
 """Means and variances of wide rows in C++: one sweep folds both, as accurately as two, at any shape."""
 
-import importlib.util
 import types
-from pathlib import Path
 from typing import Any
 
+import plan_interpreter as interpreter
 import pytest
 import torch
 from torch import nn
@@ -18,16 +17,6 @@ from everforge.agents.builtin.planner import plan_graph
 WIDE = (2, 37, 2100)
 
 
-def _load_interpreter() -> Any:
-    spec = importlib.util.spec_from_file_location("plan_interpreter", Path(__file__).with_name("plan_interpreter.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-interpreter = _load_interpreter()
 traced = interpreter.traced
 
 

@@ -1,10 +1,9 @@
 """What is fused into what, and that every plan computes its reference: an interpreter runs plans in float64."""
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import plan_interpreter as interpreter
 import pytest
 import torch
 from hypothesis import given, settings
@@ -20,16 +19,6 @@ from everforge.agents.builtin.variants import mismatch
 Function = Callable[..., Any]
 
 
-def _load_interpreter() -> Any:
-    spec = importlib.util.spec_from_file_location("plan_interpreter", Path(__file__).with_name("plan_interpreter.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-interpreter = _load_interpreter()
 planned, traced, left = interpreter.planned, interpreter.traced, interpreter.left
 
 

@@ -1,16 +1,14 @@
 """Products however their operands lie: what becomes a kernel, its values in interpreter mode, its code for sm_90."""
 
-import importlib.util
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import plan_interpreter as interpreter
+import product_cases as cases
 import pytest
 import torch
+from candidate_reports import reports
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -26,18 +24,6 @@ from everforge.model.graph import TaskGraph
 from everforge.runners.facts.tracing import trace_task
 from everforge.runners.rules.static_rules import judge_source
 
-
-def _load(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-interpreter, cases = _load("plan_interpreter"), _load("product_cases")
 planned, traced, left = interpreter.planned, interpreter.traced, interpreter.left
 CASES: dict[str, Any] = cases.CASES
 
@@ -271,26 +257,14 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def reports(mode: str, folder: Path) -> dict[str, Any]:
-    """What a process of its own found for every candidate in the folder."""
-    script = str(Path(__file__).with_name("product_cases.py"))
-    environment = {**os.environ, "TRITON_CACHE_DIR": str(folder / "cache"), "OMP_NUM_THREADS": "2"}
-    done = subprocess.run(
-        [sys.executable, script, mode, str(folder)], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 @pytest.fixture(scope="module")
 def interpreted(sources: Path) -> dict[str, Any]:
-    return reports("interpret", sources)
+    return reports(cases, "interpret", sources)
 
 
 @pytest.fixture(scope="module")
 def compiled(sources: Path) -> dict[str, Any]:
-    return reports("compile", sources)
+    return reports(cases, "compile", sources)
 
 
 @pytest.mark.parametrize("name", CASES)

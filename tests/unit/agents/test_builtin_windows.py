@@ -1,11 +1,11 @@
 """Pooling in plans and in C++: windows of every kind, what they fuse with, and what they are left to PyTorch for."""
 
-import importlib.util
 import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import plan_interpreter as interpreter
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,16 +23,6 @@ Function = Callable[..., Any]
 NAN, INFINITY = float("nan"), float("inf")
 
 
-def _load_interpreter() -> Any:
-    spec = importlib.util.spec_from_file_location("plan_interpreter", Path(__file__).with_name("plan_interpreter.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-interpreter = _load_interpreter()
 planned, traced, left = interpreter.planned, interpreter.traced, interpreter.left
 BOTH = pytest.mark.parametrize("abilities", [BASIC, TRITON], ids=["C++", "Triton"])
 

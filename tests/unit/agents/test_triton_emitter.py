@@ -1,14 +1,11 @@
 """Triton candidates: their values in interpreter mode against float64, and their kernels compiled for sm_90."""
 
-import importlib.util
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import triton_cases as cases
+from candidate_reports import reports
 
 from everforge.agents.builtin.abilities import TRITON
 from everforge.agents.builtin.planner import plan_graph
@@ -19,20 +16,8 @@ from everforge.runners.facts.tracing import trace_task
 from everforge.runners.rules.static_rules import judge_source
 
 pytest.importorskip("triton")
-_SCRIPT = Path(__file__).with_name("triton_cases.py")
 
 
-def _load_cases() -> Any:
-    spec = importlib.util.spec_from_file_location("triton_cases", _SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["triton_cases"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-cases = _load_cases()
 CASES: dict[str, Any] = cases.CASES
 
 
@@ -57,20 +42,9 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def reports(mode: str, folder: Path) -> dict[str, Any]:
-    """What a process of its own found for every candidate in the folder."""
-    environment = {**os.environ, "TRITON_CACHE_DIR": str(folder / "cache"), "OMP_NUM_THREADS": "2"}
-    done = subprocess.run(
-        [sys.executable, str(_SCRIPT), mode, str(folder)], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 @pytest.fixture(scope="module")
 def interpreted(sources: Path) -> dict[str, Any]:
-    return reports("interpret", sources)
+    return reports(cases, "interpret", sources)
 
 
 # One of each kind of kernel: whole rows, swept, split, scanned, across memory, flat, tiled, every product.
@@ -94,12 +68,12 @@ def in_forms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("in_forms")
     for name in IN_FORMS:
         (folder / f"{name}.py").write_text(emitted(CASES[name]))
-    return reports("forms", folder)
+    return reports(cases, "forms", folder)
 
 
 @pytest.fixture(scope="module")
 def compiled(sources: Path) -> dict[str, Any]:
-    return reports("compile", sources)
+    return reports(cases, "compile", sources)
 
 
 @pytest.mark.parametrize("name", CASES)

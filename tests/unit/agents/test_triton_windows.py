@@ -1,14 +1,11 @@
 """Pooling and losses over classes in Triton: values in interpreter mode against float64, kernels compiled for sm_90."""
 
-import importlib.util
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import triton_window_cases as cases
+from candidate_reports import reports
 
 from everforge.agents.builtin.abilities import TRITON
 from everforge.agents.builtin.plan import TorchStep
@@ -20,19 +17,9 @@ from everforge.runners.facts.tracing import trace_task
 from everforge.runners.rules.static_rules import judge_source
 
 pytest.importorskip("triton")
-_SCRIPT = Path(__file__).with_name("triton_window_cases.py")
 
 
-def _load_cases() -> Any:
-    spec = importlib.util.spec_from_file_location("triton_window_cases", _SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-CASES: dict[str, Any] = _load_cases().CASES
+CASES: dict[str, Any] = cases.CASES
 
 
 def emitted(case: Any) -> str:
@@ -52,25 +39,14 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def reports(mode: str, folder: Path) -> dict[str, Any]:
-    """What a process of its own found for every candidate in the folder."""
-    environment = {**os.environ, "TRITON_CACHE_DIR": str(folder / "cache"), "OMP_NUM_THREADS": "2"}
-    done = subprocess.run(
-        [sys.executable, str(_SCRIPT), mode, str(folder)], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 @pytest.fixture(scope="module")
 def interpreted(sources: Path) -> dict[str, Any]:
-    return reports("interpret", sources)
+    return reports(cases, "interpret", sources)
 
 
 @pytest.fixture(scope="module")
 def compiled(sources: Path) -> dict[str, Any]:
-    return reports("compile", sources)
+    return reports(cases, "compile", sources)
 
 
 @pytest.mark.parametrize("name", CASES)

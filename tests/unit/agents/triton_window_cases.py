@@ -3,26 +3,14 @@
 Run as a script like that one, whose process it shares: `triton_window_cases.py interpret|compile FOLDER`.
 """
 
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+import triton_cases as cases
 from torch.nn import functional as F
 
-
-def _load_cases() -> Any:
-    spec = importlib.util.spec_from_file_location("triton_cases", Path(__file__).with_name("triton_cases.py"))
-    if spec is None or spec.loader is None:
-        raise ImportError("triton_cases.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["triton_cases"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-cases = _load_cases()
 along, SWEPT, SPLIT = cases.along, cases.SWEPT, cases.SPLIT
 IMAGE = (2, 3, 13, 17)
 

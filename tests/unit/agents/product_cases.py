@@ -2,10 +2,8 @@
 `triton_cases.py`: `product_cases.py interpret|compile FOLDER` prints one JSON object.
 """
 
-import json
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -181,8 +179,4 @@ REWRITTEN: dict[str, Any] = {
 
 if __name__ == "__main__":
     cases.CASES = CASES | REWRITTEN
-    mode, folder = sys.argv[1], Path(sys.argv[2])
-    work = {"interpret": cases.interpreted, "compile": cases.compiled}[mode]
-    with nullcontext() if mode == "compile" else cases.interpret():
-        found = {path.stem: work(path.stem, folder) for path in sorted(folder.glob("*.py"))}
-    sys.stdout.write(json.dumps(found))
+    cases.report(sys.argv[1], Path(sys.argv[2]))
